@@ -1,0 +1,89 @@
+# make demo: everything from a fresh machine to a policy with a report.   make test: everything that is checked.
+#
+# PYTHON       the interpreter that makes .venv (3.11 or later)
+# TORCH        the torch to install before anything else, so that no other build is pulled in:
+#                make demo TORCH=torch==2.13.0+cu130 TORCH_INDEX=URL
+# TORCH_INDEX  package index for that one install, where your usual one does not have the build (PyTorch's "cpu" index has
+#              the small wheel without CUDA)
+
+PYTHON ?= python3
+TORCH ?= torch==2.13.0
+TORCH_INDEX ?=
+TESTS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check
+
+# The root holds a folder named datasets/: keep the working directory off sys.path, or it hides the package of that name.
+export PYTHONSAFEPATH := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-dev demo test test-slow lint format bench clean
+
+help:
+	@echo 'make setup      a virtual environment with deixis in it, and headless rendering'
+	@echo 'make demo       collect, check, train, evaluate, report: runs/demo/report.html'
+	@echo 'make test       lint, types and every fast test'
+	@echo 'make test-slow  the tests that take minutes'
+	@echo 'make lint       ruff and pyright            make format   let ruff rewrite'
+	@echo 'make bench      every benchmark, into results/'
+	@echo 'make clean      remove .venv and caches (runs/ stays)'
+
+setup: $(VENV)/.rendering
+setup-dev: setup $(VENV)/.dev
+
+$(VENV)/.python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo 'deixis needs Python 3.11 or later: make PYTHON=python3.11 ...' >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.torch: $(VENV)/.python
+	$(PIP) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) '$(TORCH)'
+	@touch $@
+
+$(VENV)/.base: pyproject.toml $(VENV)/.torch
+	$(PIP) --editable .
+	@mkdir -p .typing/mujoco && ln -sfn .. .typing/deixis
+	@echo 'def __getattr__(name: str): ...' > .typing/mujoco/__init__.pyi
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.base
+	$(PIP) --editable '.[dev]'
+	@touch $@
+
+$(VENV)/.rendering: $(VENV)/.base envs/rendering_backend.py
+	@if ! $(BIN)/python envs/rendering_backend.py >/dev/null 2>&1 && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		echo 'installing a software renderer'; \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive $$($(BIN)/python envs/rendering_backend.py --install-command) >/dev/null; \
+	fi
+	@backend=$$($(BIN)/python envs/rendering_backend.py) && echo "rendering with $$backend"
+	@touch $@
+
+demo: setup
+	$(BIN)/deixis demo --overwrite true
+
+test: lint
+	$(BIN)/pytest -n 2 $(TESTS)
+
+test-slow: setup-dev
+	$(BIN)/pytest -m slow $(TESTS)
+
+lint: setup-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+format: setup-dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: setup
+	@for name in $$($(BIN)/deixis bench | cut -d ' ' -f 1); do \
+		$(BIN)/deixis bench $$name --json results/bench-$$name.json || exit 1; \
+	done
+
+clean:
+	rm -rf $(VENV) .typing .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

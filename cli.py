@@ -1,0 +1,183 @@
+"""The command line, `deixis COMMAND`: what the commands are called, what each may set, and how it answers mistakes.
+
+Nothing heavy is imported before a command runs, so that `deixis --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import linecache
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import Any
+
+from . import __version__
+
+
+@dataclass(frozen=True)
+class Command:
+    """What a command does and takes.
+
+    Attributes:
+        summary: one line for the overview.
+        sections: top-level fields of `RunConfig` that the command reads ("train" for all those of training); none when
+            it reads no configuration.
+        options: its own arguments -> help; one without dashes is positional and may be left out.
+    """
+
+    summary: str
+    sections: tuple[str, ...] = ()
+    options: Mapping[str, str] = field(default_factory=dict)
+
+
+RECORD_OPTION = {"--json": "also write the record of the result to FILE, named after the file"}
+
+COMMANDS = {
+    "demo": Command(
+        "all of a run in one go: collect, data check, train, eval, report",
+        ("collect", "train", "eval", "out"),
+        RECORD_OPTION,
+    ),
+    "collect": Command("record demonstrations of the expert", ("collect", "seed", "out", "overwrite")),
+    "data check": Command(
+        "check the timestamps and values of a trajectory store",
+        ("out",),
+        {"store": "folder of the store; left out, the run's demonstrations"},
+    ),
+    "train": Command(
+        "align vision and language, then learn to act from demonstrations",
+        ("train", "out"),
+        {"store": "folder of the store to learn from; left out, the run's demonstrations"},
+    ),
+    "eval": Command(
+        "measure success in closed loop, with controls",
+        ("eval", "out"),
+        {"checkpoint": "folder of a policy; left out, the run's policy", **RECORD_OPTION},
+    ),
+    "report": Command("write a run's numbers, curves and videos as one HTML page", ("out",)),
+    "bench": Command(
+        "run one benchmark and write its record",
+        options={
+            "name": "the benchmark; left out, they are listed",
+            "--json": "write the record to FILE as well as to the screen",
+        },
+    ),
+    "results": Command(
+        "write the records in results/ into the tables of the documents",
+        options={
+            "documents": "Markdown files with tables; left out, README.md",
+            "--folder": "the records' folder (default: results)",
+        },
+    ),
+}
+
+EXAMPLES = """\
+examples:
+  deixis demo                                  # the preset configs/demo.yaml, into runs/demo
+  deixis demo --config smoke --out runs/try    # another preset, another folder
+  deixis train --policy.head.kind regression --align.steps 0 --overwrite true
+  deixis COMMAND --help                        # everything a command can be given"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status: 0, 1 when it refused or failed, 2 when it was called wrongly."""
+    typed = list(sys.argv[1:] if arguments is None else arguments)
+    if not typed or typed[0] in ("-h", "--help"):
+        print(overview())
+        return 0
+    if typed[0] == "--version":
+        print(f"deixis {__version__}")
+        return 0
+    name = next((name for name in COMMANDS if name.split() == typed[: len(name.split())]), None)
+    if name is None:
+        return _unknown_command(typed)
+    rest = typed[len(name.split()) :]
+    run = _run_configured if COMMANDS[name].sections else _run_plain
+    try:
+        return run(name, rest, typed)
+    except KeyboardInterrupt:
+        print(f"\ndeixis {name}: stopped", file=sys.stderr)
+        return 130
+
+
+def overview() -> str:
+    """The text of `deixis --help`."""
+    width = max(map(len, COMMANDS)) + 2
+    commands = "\n".join(f"  {name:{width}}{command.summary}" for name, command in COMMANDS.items())
+    return (
+        "usage: deixis COMMAND [--config FILE] [--KEY VALUE ...]\n\n"
+        "Vision-language-action policies: trained on checked trajectories, judged by success in simulation.\n\n"
+        f"commands:\n{commands}\n\n{EXAMPLES}"
+    )
+
+
+def _unknown_command(typed: list[str]) -> int:
+    if typed[0] == "data":
+        asked = len(typed) > 1 and typed[1] not in ("-h", "--help")
+        print("usage: deixis data check [STORE]", file=sys.stderr if asked else sys.stdout)
+        return 2 if asked else 0
+    near = get_close_matches(typed[0], COMMANDS, 1)
+    hint = f"did you mean `deixis {near[0]}`?" if near else f"commands: {', '.join(COMMANDS)}"
+    print(f"deixis: unknown command {typed[0]!r}\n  {hint}", file=sys.stderr)
+    return 2
+
+
+def _run_configured(name: str, rest: list[str], typed: list[str]) -> int:
+    from .run_config import ConfigError, read_run_config
+
+    command = COMMANDS[name]
+    try:
+        config, own = read_run_config(name, rest, command.sections, command.options)
+    except ConfigError as error:
+        print(f"deixis {name}: {error}", file=sys.stderr)
+        return 2
+    from . import run_steps
+
+    steps: dict[str, Callable[[], None]] = {
+        "demo": lambda: run_steps.demo(config, typed, own["json"]),
+        "collect": lambda: run_steps.collect(config),
+        "data check": lambda: run_steps.check(config, own["store"]),
+        "train": lambda: run_steps.train(config, own["store"]),
+        "eval": lambda: run_steps.evaluate(config, typed, own["checkpoint"], own["json"]),
+        "report": lambda: run_steps.report(config),
+    }
+    try:
+        steps[name]()
+    except Exception as error:
+        if not _is_refusal(error):
+            raise
+        print(f"deixis {name}: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _is_refusal(error: Exception) -> bool:
+    """Whether a `raise` of deixis' own made the error: such messages are written for the user and need no traceback."""
+    last = error.__traceback__
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    if last is None or last.tb_frame.f_globals.get("__name__", "").partition(".")[0] != __package__:
+        return False
+    return linecache.getline(last.tb_frame.f_code.co_filename, last.tb_lineno).lstrip().startswith("raise ")
+
+
+def _run_plain(name: str, rest: list[str], typed: list[str]) -> int:
+    import argparse
+
+    parser = argparse.ArgumentParser(prog=f"deixis {name}", description=COMMANDS[name].summary, allow_abbrev=False)
+    for option, text in COMMANDS[name].options.items():
+        several = "*" if option == "documents" else "?"
+        shape: dict[str, Any] = (
+            {"metavar": option[2:].upper()} if option.startswith("-") else {"nargs": several, "metavar": option.upper()}
+        )
+        parser.add_argument(option, help=text, **shape)
+    try:
+        given = parser.parse_args(rest)
+    except SystemExit as stop:  # argparse has printed help or the mistake
+        return int(stop.code or 0)
+    from . import result_commands
+
+    if name == "bench":
+        return result_commands.bench(given.name, typed, given.json)
+    return result_commands.results(given.documents, given.folder)

@@ -1,0 +1,120 @@
+"""Samples for grounding words in pictures: images, the segmentation of the same instant, and the scene's truth."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .spec import ACTION_STREAM, PROPRIO_STREAM, camera_stream, segmentation_stream
+from .store import StoreError, TrajectoryStore
+
+
+class GroundingDataset:
+    """One item for each segmentation stamp of the chosen episodes (default all), kept in memory.
+
+    cameras: short names ("front"), at least one; all are segmented at the same stamps, and at each of these there
+    is exactly a row of each camera, of proprioception and of the actions. In a segmentation 0 is the background, i + 1
+    the object meta["scene"][i], 255 the robot. Attributes: episode, t int64 [N], t being the action row.
+
+    Raises StoreError if there is no such row, if a stream, meta["scene"] or meta["goal"] is missing, or if there
+    is no episode.
+    """
+
+    def __init__(
+        self,
+        store: TrajectoryStore,
+        cameras: Sequence[str],
+        action_horizon: int = 16,
+        episodes: Sequence[int] | None = None,
+    ) -> None:
+        chosen = list(range(len(store))) if episodes is None else [int(index) for index in episodes]
+        if not cameras or not chosen or action_horizon < 1:
+            raise StoreError(
+                f"{store.path}: found {len(cameras)} cameras, {len(chosen)} episodes, action_horizon {action_horizon}, "
+                "wanted at least one of each"
+            )
+        for camera in cameras:
+            store.env_spec.camera(camera)
+        self.cameras, self.action_horizon = tuple(cameras), action_horizon
+        first = segmentation_stream(self.cameras[0])
+        stamps, owners = store.stamps(first, chosen), _owners(store.offsets(first, chosen))
+
+        def rows_at(name: str) -> np.ndarray:
+            return _exact_rows(store, name, chosen, stamps, owners)
+
+        self._segmentation = {c: _take(store, segmentation_stream(c), chosen, rows_at) for c in self.cameras}
+        self._images = {c: _take(store, camera_stream(c), chosen, rows_at) for c in self.cameras}
+        self._proprio = _take(store, PROPRIO_STREAM, chosen, rows_at).astype(np.float32)
+        self._actions = store.read_all(ACTION_STREAM, chosen).values.astype(np.float32)
+        self._action_row = rows_at(ACTION_STREAM)
+        offsets = store.offsets(ACTION_STREAM, chosen)
+        self._stop = offsets[owners + 1]
+        self.episode = np.array(chosen, np.int64)[owners]
+        self.t = self._action_row - offsets[owners]
+        infos = [store.episode_info(index) for index in chosen]
+        for index, info in zip(chosen, infos, strict=True):
+            if missing := [key for key in ("scene", "goal") if key not in info["meta"]]:
+                raise StoreError(f"{store.path}, episode {index}: meta lacks {missing}, wanted both for grounding")
+        self._infos = [infos[owner] for owner in owners]
+
+    def __len__(self) -> int:
+        return len(self.t)
+
+    def batch(self, indices: np.ndarray) -> dict[str, Any]:
+        """Items `indices` int64 [B].
+
+        images {camera: uint8 [B, H, W, 3]}, segmentation {camera: uint8 [B, H, W]}, proprio float32 [B, P],
+        actions float32 [B, Tp, A] from that stamp on, is_pad bool [B, Tp], and lists of length B: scene (each the
+        episode's list of objects), goal (dict), instruction (str). Scenes and goals are shared, not copied: leave them.
+        """
+        indices = np.asarray(indices)
+        if indices.ndim != 1 or indices.dtype.kind not in "iu":
+            raise ValueError(f"grounding: found indices of {indices.dtype} {indices.shape}, wanted ints [B]")
+        if len(indices) and (indices.min() < 0 or indices.max() >= len(self)):
+            raise IndexError(
+                f"grounding: found indices {indices.min()} to {indices.max()}, wanted 0 to {len(self) - 1}"
+            )
+        rows = self._action_row[indices, None] + np.arange(self.action_horizon)
+        last = self._stop[indices, None] - 1
+        infos = [self._infos[index] for index in indices]
+        return {
+            "images": {camera: images.take(indices, axis=0) for camera, images in self._images.items()},
+            "segmentation": {camera: masks.take(indices, axis=0) for camera, masks in self._segmentation.items()},
+            "proprio": self._proprio.take(indices, axis=0),
+            "actions": self._actions.take(np.minimum(rows, last), axis=0),
+            "is_pad": rows > last,
+            "scene": [info["meta"]["scene"] for info in infos],
+            "goal": [info["meta"]["goal"] for info in infos],
+            "instruction": [info["instruction"] for info in infos],
+        }
+
+
+def _owners(offsets: np.ndarray) -> np.ndarray:
+    """For each row the position of its episode: int64 [rows]."""
+    return np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+
+
+def _take(store: TrajectoryStore, name: str, chosen: list[int], rows_at: Any) -> np.ndarray:
+    rows = rows_at(name)
+    return store.read_all(name, chosen).values[rows]
+
+
+def _exact_rows(
+    store: TrajectoryStore, name: str, chosen: list[int], wanted: np.ndarray, owners: np.ndarray
+) -> np.ndarray:
+    """Rows of stream `name` (episodes joined) whose stamps are exactly `wanted`, each in its own episode."""
+    stamps, offsets = store.stamps(name, chosen), store.offsets(name, chosen)
+    rows = np.empty(len(wanted), np.int64)
+    for position, index in enumerate(chosen):
+        of_episode = owners == position
+        seen, at = stamps[offsets[position] : offsets[position + 1]], wanted[of_episode]
+        local = np.minimum(np.searchsorted(seen, at), len(seen) - 1)
+        if (wrong := np.flatnonzero(seen[local] != at)).size:
+            raise StoreError(
+                f"{store.path}, episode {index}, stream {name!r}: found no row at {at[wrong[0]]} ns, wanted one "
+                f"exactly there, where segmentation row {wrong[0]} was taken; take segmentations at control stamps"
+            )
+        rows[of_episode] = local + offsets[position]
+    return rows

@@ -1,0 +1,5 @@
+"""Gymnasium environments: worlds, their tasks in words, and experts that solve them."""
+
+import gymnasium
+
+gymnasium.register(id="deixis/Tabletop-v0", entry_point="deixis.envs.tabletop.env:TabletopEnv")

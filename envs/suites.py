@@ -1,0 +1,77 @@
+"""Suites: named sets of tasks with published seeds. The outcome of an episode is a function of (suite, task, index) alone."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import gymnasium
+
+_SCENE, _POLICY = 0, 1
+TRAINING_SEEDS = 10_000_000  # demonstrations draw their seeds below this number, evaluations at or above it
+
+
+@dataclass(frozen=True)
+class Suite:
+    """Tasks of one environment, judged together.
+
+    Attributes:
+        name: the suite's name, part of every seed.
+        env_id: Gymnasium id. env_kwargs: its arguments.
+        tasks: values of the reset option `task`.
+        max_steps: control steps after which an episode has failed.
+    """
+
+    name: str
+    env_id: str
+    tasks: tuple[str, ...]
+    max_steps: int
+    env_kwargs: Mapping[str, Any] = field(default_factory=dict)
+
+    def make(self, **overrides: Any) -> gymnasium.Env:
+        """The environment. `overrides` replace entries of `env_kwargs` (image_size, render_mode, ...)."""
+        import gymnasium
+
+        from .. import envs  # noqa: F401  (registers deixis/…)
+
+        return gymnasium.make(self.env_id, **{**self.env_kwargs, **overrides})
+
+    def episode_seed(self, task: str, index: int) -> int:
+        """Seed of the scene of evaluation episode `index` of `task`: never one that a demonstration used."""
+        return TRAINING_SEEDS + self._draw(task, index, _SCENE) % (2**31 - TRAINING_SEEDS)
+
+    def policy_seed(self, task: str, index: int) -> int:
+        """Seed of the policy's own noise in that episode."""
+        return self._draw(task, index, _POLICY)
+
+    def demonstration_seed(self, task: str, index: int, seed: int) -> int:
+        """Seed of the `index`-th attempt at a demonstration of `task` in a collection run with `seed`."""
+        return self._draw(task, index, 2 + seed) % TRAINING_SEEDS
+
+    def _draw(self, task: str, index: int, purpose: int) -> int:
+        if task not in self.tasks:
+            raise ValueError(f"suite {self.name!r} has no task {task!r}; it has {', '.join(self.tasks)}")
+        words = (_number(self.name), _number(task), index, purpose)
+        return int(np.random.SeedSequence(words).generate_state(1, np.uint32)[0])
+
+
+def _number(text: str) -> int:
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
+
+
+SUITES = {
+    "tabletop-demo": Suite("tabletop-demo", "deixis/Tabletop-v0", ("lift", "push", "place"), 80),
+    "tabletop": Suite("tabletop", "deixis/Tabletop-v0", ("touch", "lift", "push", "place", "stack", "move"), 80),
+}
+
+
+def suite_named(name: str) -> Suite:
+    """The suite of that name; an unknown name is a ValueError that lists the known ones."""
+    if name not in SUITES:
+        raise ValueError(f"suite: found {name!r}, wanted one of {', '.join(SUITES)}")
+    return SUITES[name]

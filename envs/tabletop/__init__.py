@@ -1,0 +1,1 @@
+"""The embedded default world: a seven-joint arm over a table of coloured shapes."""

@@ -1,0 +1,254 @@
+"""`deixis/Tabletop-v0`: a seven-joint arm, a table of coloured shapes, and a task in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .rendering import SEGMENT_ROBOT, SceneRenderer  # isort: skip  (sets MUJOCO_GL before mujoco is imported)
+
+import gymnasium
+import mujoco
+import numpy as np
+
+from ...datasets.spec import ActionSpec, CameraSpec, EnvSpec, ProprioSpec, camera_stream
+from .arm import FINGER_TRAVEL, JOINTS
+from .control import CartesianController, tool_yaw
+from .grammar import PHRASINGS, VERBS, Goal, all_goals
+from .predicates import SuccessMonitor
+from .scene import SceneObject, other_goal, sample_scene
+from .splits import SPLITS
+from .state import History, ObjectState, StateReader, update_history
+from .world import HOME_QPOS, TIMESTEP, world_xml
+
+CAMERAS = ("front", "wrist")
+CONTROL_HZ = 10.0
+CONDITIONS = ("correct", "null", "swap")
+ACTION = ActionSpec(
+    names=("dx", "dy", "dz", "dyaw", "gripper"),
+    units=("m", "m", "m", "rad", "1"),
+    low=(-0.05, -0.05, -0.05, -0.35, -1.0),
+    high=(0.05, 0.05, 0.05, 0.35, 1.0),
+    rate_hz=CONTROL_HZ,
+)
+PROPRIO = ProprioSpec(
+    names=("tool_x", "tool_y", "tool_z", "tool_yaw_sin", "tool_yaw_cos", "gripper_opening", *JOINTS),
+    units=("m", "m", "m", "1", "1", "m", *("rad" for _ in JOINTS)),
+    rate_hz=CONTROL_HZ,
+)
+_SUBSTEPS = round(1.0 / (CONTROL_HZ * TIMESTEP))
+_RAMP = 4  # the joint targets of a control step are approached in this many parts, so that the arm does not jerk
+_SETTLE_STEPS = 20
+_START_JITTER = 0.03  # radians, each joint
+_TEXT_LENGTH = 200
+
+
+def _characters() -> str:
+    """Every character an instruction may hold: printable ASCII and the grammar's Chinese."""
+    spoken = {goal.target: goal for goal in all_goals() if goal.verb == "lift"}  # names every colour and shape
+    sides = {(goal.verb, goal.relation): goal for goal in all_goals()}  # says every relation
+    goals: list[Goal] = [*spoken.values(), *sides.values()]
+    texts = (text for goal in goals for p in PHRASINGS.values() if p.verb == goal.verb for text in p.texts(goal))
+    return "".join(sorted({chr(code) for code in range(32, 127)}.union(*texts)))
+
+
+class TabletopEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
+    """One arm, three to six objects, one instruction.
+
+    Observation: `camera.front` and `camera.wrist` uint8 [image_size, image_size, 3]; `proprio` float32 [13] (names and units in
+    `env_spec.proprio`); `instruction` text. Action float32 [5]: tool displacement dx, dy, dz (metres a step, world axes), dyaw
+    (radians a step), gripper (-1 closed, 1 open), at 10 Hz. Reward 1 at success, else 0; an episode terminates at success.
+
+    `reset(seed, options)`: options `task` (a verb), `condition`: `correct`, `null` (no instruction) or `swap` (the instruction
+    names another object of the same scene; success is then judged by it), `instruction` (a text to show instead), `objects`
+    (how many, 3 to 6). The scene depends on the seed and the task alone, so conditions can be compared pairwise.
+    """
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": int(CONTROL_HZ)}
+
+    def __init__(
+        self,
+        image_size: int = 64,
+        tasks: Sequence[str] = VERBS,
+        split: str = "all",
+        languages: Sequence[str] = ("en", "zh"),
+        held_out_phrasings: bool = False,
+        render_mode: str | None = None,
+        render_size: int = 256,
+    ) -> None:
+        unknown = [task for task in tasks if task not in VERBS]
+        if unknown or not tasks:
+            raise ValueError(f"tasks: found {list(tasks)}, wanted some of {', '.join(VERBS)}")
+        if split not in SPLITS:
+            raise ValueError(f"split: found {split!r}, wanted one of {', '.join(SPLITS)}")
+        self.image_size, self.tasks, self.split, self.languages = image_size, tuple(tasks), SPLITS[split], tuple(languages)
+        self.held_out_phrasings = held_out_phrasings
+        self.render_mode, self._render_size = render_mode, render_size
+        self.env_spec = EnvSpec(
+            env_id="deixis/Tabletop-v0",
+            cameras=tuple(CameraSpec(name, image_size, image_size, CONTROL_HZ) for name in CAMERAS),
+            proprio=PROPRIO,
+            action=ACTION,
+        )
+        image = gymnasium.spaces.Box(0, 255, (image_size, image_size, 3), np.uint8)
+        self.observation_space = gymnasium.spaces.Dict(
+            {
+                **{camera_stream(name): image for name in CAMERAS},
+                "proprio": gymnasium.spaces.Box(-np.inf, np.inf, (len(PROPRIO.names),), np.float32),
+                "instruction": gymnasium.spaces.Text(_TEXT_LENGTH, min_length=0, charset=_characters()),
+            }
+        )
+        self.action_space = gymnasium.spaces.Box(np.float32(ACTION.low), np.float32(ACTION.high), dtype=np.float32)
+        self._controller = CartesianController()
+        self._observing = True
+        self._images: dict[str, np.ndarray] = {}
+
+    # ---- Gymnasium ----
+
+    def reset(self, *, seed: int | None = None, options: Mapping[str, Any] | None = None) -> tuple[dict[str, Any], dict[str, Any]]:
+        super().reset(seed=seed)
+        options = dict(options or {})
+        episode_seed = seed if seed is not None else int(self.np_random.integers(2**31))
+        task, condition, objects = self._checked_options(options, episode_seed)
+
+        def rng(purpose: int) -> np.random.Generator:
+            return np.random.default_rng((episode_seed, VERBS.index(task), purpose))
+
+        self.objects, self.goal = sample_scene(task, rng(0), self.split, objects)
+        self.original_goal = self.goal
+        if condition == "swap":
+            self.goal = other_goal(self.objects, self.goal, rng(2))
+        text = self.split.sample_instruction(self.goal, rng(3), self.languages, heldout=self.held_out_phrasings)
+        self.instruction = str(options.get("instruction", "" if condition == "null" else text))
+        self._build(rng(1))
+        self.monitor, self.history, self.success = SuccessMonitor(self.goal), History(), False
+        self.states = self._reader.read(self.data)
+        return self.observe(), self._info()
+
+    def step(self, action: np.ndarray) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
+        action = self._checked_action(action)
+        before = self.data.ctrl[:7].copy()
+        joints = self._controller.step(action[:3], action[3], self.data.site_xpos[self._tool])
+        self.data.ctrl[7] = (action[4] + 1.0) / 2.0 * FINGER_TRAVEL
+        for part in range(1, _RAMP + 1):
+            self.data.ctrl[:7] = before + (joints - before) * (part / _RAMP)
+            mujoco.mj_step(self.model, self.data, _SUBSTEPS // _RAMP)
+        # Kinematics of the state just reached: mj_step leaves those of the substep before.
+        mujoco.mj_forward(self.model, self.data)
+        self.states = self._reader.read(self.data)
+        update_history(self.history, self.states)
+        self.success = self.monitor.update(self.states)
+        return self._observation(), float(self.success), self.success, False, self._info()
+
+    def render(self) -> np.ndarray:  # pyright: ignore[reportIncompatibleMethodOverride]  (Gymnasium's union of frame types)
+        """The front view, uint8 [render_size, render_size, 3]."""
+        return self._renderer.rgb(self.data, "front", self._render_size, self._render_size)
+
+    # ---- beside Gymnasium ----
+
+    def set_observing(self, observing: bool) -> None:
+        """With `False`, `step` returns the last rendered images again: for steps whose images nobody looks at."""
+        self._observing = observing
+
+    def observe(self) -> dict[str, Any]:
+        """The observation of this moment, rendered now."""
+        for name in CAMERAS:
+            self._images[name] = self._renderer.rgb(self.data, name, self.image_size, self.image_size)
+        return self._assemble()
+
+    def segmentation(self, camera: str) -> np.ndarray:
+        """uint8 [image_size, image_size]: i + 1 where object i of the scene is seen, 255 the robot, 0 all else. Truth: never an observation."""
+        return self._renderer.segmentation(self.data, camera, self.image_size, self.image_size, self._segment_of_geom)
+
+    def object_state(self, name: str) -> ObjectState:
+        """Truth about one object of the scene, by name."""
+        for state in self.states:
+            if state.name == name:
+                return state
+        raise KeyError(f"no object {name!r} in this scene; it has {', '.join(s.name for s in self.states)}")
+
+    @property
+    def tool_position(self) -> np.ndarray:
+        """Point between the finger tips, metres [3]."""
+        return self.data.site_xpos[self._tool].copy()
+
+    @property
+    def tool_yaw(self) -> float:
+        """Turn of the tool about the vertical, radians."""
+        return tool_yaw(self.data.site_xmat[self._tool].reshape(3, 3))
+
+    @property
+    def gripper_opening(self) -> float:
+        """Distance between the fingers, metres."""
+        return float(self.data.qpos[7] + self.data.qpos[8])
+
+    # ---- inside ----
+
+    def _build(self, rng: np.random.Generator) -> None:
+        self.model = mujoco.MjModel.from_xml_string(world_xml(self.objects))
+        self.data = mujoco.MjData(self.model)
+        self._renderer = SceneRenderer(self.model)
+        self._reader = StateReader(self.model, self.objects)
+        self._tool = self.model.site("tool").id
+        joints = HOME_QPOS[:7] + rng.uniform(-_START_JITTER, _START_JITTER, 7)
+        self._controller.reset(joints)
+        joints = self._controller.step(np.zeros(3), -self._controller.yaw, self._controller.position)  # tool upright again
+        self.data.qpos[:7], self.data.qpos[7:9] = joints, HOME_QPOS[7:]
+        self.data.ctrl[:7], self.data.ctrl[7] = joints, FINGER_TRAVEL
+        mujoco.mj_step(self.model, self.data, _SETTLE_STEPS)
+        mujoco.mj_forward(self.model, self.data)
+        body_object = {self.model.body(o.name).id: index for index, o in enumerate(self.objects)}
+        first_object = min(body_object)
+        self._segment_of_geom = np.zeros(self.model.ngeom, np.uint8)
+        for geom, body in enumerate(self.model.geom_bodyid):
+            if int(body) in body_object:
+                self._segment_of_geom[geom] = body_object[int(body)] + 1
+            elif 0 < int(body) < first_object:
+                self._segment_of_geom[geom] = SEGMENT_ROBOT
+
+    def _observation(self) -> dict[str, Any]:
+        return self.observe() if self._observing else self._assemble()
+
+    def _assemble(self) -> dict[str, Any]:
+        yaw = self.tool_yaw
+        proprio = (*self.tool_position, np.sin(yaw), np.cos(yaw), self.gripper_opening, *self.data.qpos[:7])
+        return {
+            **{camera_stream(name): self._images[name] for name in CAMERAS},
+            "proprio": np.asarray(proprio, np.float32),
+            "instruction": self.instruction,
+        }
+
+    def _info(self) -> dict[str, Any]:
+        return {
+            "success": self.success,
+            "predicates": dict(self.monitor.predicates),
+            "first_touched": self.history.first_touched,
+            "first_grasped": self.history.first_grasped,
+            "first_moved": self.history.first_moved,
+            "scene": [o.to_dict() for o in self.objects],
+            "goal": self.goal.to_dict(),
+            "original_goal": self.original_goal.to_dict(),
+            "instruction": self.instruction,
+        }
+
+    def _checked_action(self, action: np.ndarray) -> np.ndarray:
+        array = np.asarray(action, dtype=np.float64)
+        if array.shape != (len(ACTION.names),) or not np.isfinite(array).all():
+            raise ValueError(f"action: found {action!r}, wanted {len(ACTION.names)} finite numbers: {', '.join(ACTION.names)}")
+        return np.clip(array, ACTION.low, ACTION.high)
+
+    def _checked_options(self, options: Mapping[str, Any], seed: int) -> tuple[str, str, int | None]:
+        known = ("task", "condition", "instruction", "objects")
+        for key in options:
+            if key not in known:
+                raise ValueError(f"reset option {key!r} is unknown; known: {', '.join(known)}")
+        default_task = self.tasks[int(np.random.default_rng((seed, 9)).integers(len(self.tasks)))]
+        task, condition, objects = options.get("task", default_task), options.get("condition", "correct"), options.get("objects")
+        if task not in VERBS:
+            raise ValueError(f"reset option 'task': found {task!r}, wanted one of {', '.join(VERBS)}")
+        if condition not in CONDITIONS:
+            raise ValueError(f"reset option 'condition': found {condition!r}, wanted one of {', '.join(CONDITIONS)}")
+        if objects is not None and not 3 <= objects <= 6:
+            raise ValueError(f"reset option 'objects': found {objects!r}, wanted 3 to 6")
+        return task, condition, objects
+

@@ -1,0 +1,171 @@
+"""Scenes: which objects lie where, and what is asked of them.
+
+A scene has three to six objects. At least one distractor shares the target's colour and one its shape, so that neither
+word alone names the target. Layouts leave room for the hand around every object, and a free lane for a push.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import hypot, pi
+from typing import Any
+
+import numpy as np
+
+from .grammar import COLOURS, SHAPES, Goal, ObjectRef
+from .objects import EXTENT
+from .splits import Split
+
+WORKSPACE_LOW, WORKSPACE_HIGH = (0.38, -0.21), (0.62, 0.21)  # metres, x and y of object centres
+FINGER_CLEARANCE = 0.042  # free space around a footprint, so that a finger fits between neighbours
+PUSH_DISTANCE = 0.06  # metres a push must move its object
+SIDES = {"left": (0.0, -1.0), "right": (0.0, 1.0), "front": (1.0, 0.0), "behind": (-1.0, 0.0)}  # as seen by the front camera
+_LANE_BEFORE, _LANE_AFTER, _LANE_HALF_WIDTH = 0.07, 0.10, 0.055
+
+
+@dataclass(frozen=True)
+class SceneObject:
+    """One object as laid out: centre (x, y) in metres, yaw in radians."""
+
+    name: str
+    colour: str | None
+    shape: str
+    x: float
+    y: float
+    yaw: float
+
+    @property
+    def ref(self) -> ObjectRef:
+        return ObjectRef(self.colour, self.shape)
+
+    def to_dict(self) -> dict[str, Any]:
+        height = EXTENT[self.shape].half_height
+        return {"name": self.name, "colour": self.colour, "shape": self.shape, "position": [self.x, self.y, height]}
+
+
+def sample_scene(verb: str, rng: np.random.Generator, split: Split, objects: int | None = None) -> tuple[tuple[SceneObject, ...], Goal]:
+    """A scene of three to six objects (or exactly `objects`) and a goal for `verb` that `split` allows and that can be reached."""
+    for _ in range(200):
+        goal, cast = _sample_cast(verb, rng, split, objects)
+        layout = _sample_layout(cast, goal, rng)
+        if layout is not None:
+            return layout, goal
+    raise RuntimeError(f"no layout found for verb {verb!r} with {objects} objects under split {split.name!r}; ask for fewer objects")
+
+
+def other_goal(objects: Sequence[SceneObject], goal: Goal, rng: np.random.Generator) -> Goal:
+    """The same verb asked of another coloured object of the scene (for a push, towards a side whose lane is free)."""
+    others = [o for o in objects if o.shape in SHAPES and o.ref != goal.target and o.ref != goal.reference]
+    if goal.verb == "stack":
+        others = [o for o in others if o.shape != "ball"]
+    for index in rng.permutation(len(others)):
+        target = others[index]
+        if goal.verb != "push":
+            return Goal(goal.verb, target.ref, goal.reference, goal.relation)
+        free = [side for side in SIDES if _lane_is_free(objects, target, side)]
+        if free:
+            return Goal("push", target.ref, None, free[int(rng.integers(len(free)))])
+    raise ValueError(f"the scene has no second object on which {goal.verb!r} could act: {[o.name for o in objects]}")
+
+
+def _choice(rng: np.random.Generator, options: Sequence[Any]) -> Any:
+    return options[int(rng.integers(len(options)))]
+
+
+def _sample_goal(verb: str, rng: np.random.Generator) -> Goal:
+    shapes = SHAPES if verb != "stack" else ("cube", "cylinder")
+    target = ObjectRef(_choice(rng, COLOURS), _choice(rng, shapes))
+    if verb == "push":
+        return Goal(verb, target, None, _choice(rng, tuple(SIDES)))
+    if verb == "place":
+        container = _choice(rng, ("plate", "bowl"))
+        return Goal(verb, target, ObjectRef(None, container), "on" if container == "plate" else "in")
+    if verb in ("stack", "move"):
+        others = [ObjectRef(c, s) for c in COLOURS for s in shapes if ObjectRef(c, s) != target]
+        return Goal(verb, target, _choice(rng, others), "on" if verb == "stack" else _choice(rng, tuple(SIDES)))
+    return Goal(verb, target, None, None)
+
+
+def _sample_cast(verb: str, rng: np.random.Generator, split: Split, objects: int | None) -> tuple[Goal, list[ObjectRef]]:
+    """The goal and every object of the scene, target first."""
+    goal = _sample_goal(verb, rng)
+    while not split.allows(goal):
+        goal = _sample_goal(verb, rng)
+    target = goal.target
+    needed = [target] if goal.reference is None else [target, goal.reference]
+    same_colour = ObjectRef(target.colour, _choice(rng, [s for s in SHAPES if s != target.shape]))
+    same_shape = ObjectRef(_choice(rng, [c for c in COLOURS if c != target.colour]), target.shape)
+    needed += [ref for ref in (same_colour, same_shape) if ref not in needed]
+    count = objects if objects is not None else int(rng.integers(max(3, len(needed)), 7))
+    spare = [ObjectRef(c, s) for c in COLOURS for s in SHAPES if ObjectRef(c, s) not in needed]
+    spare += [ref for ref in (ObjectRef(None, "plate"), ObjectRef(None, "bowl")) if ref not in needed] * 3
+    while len(needed) < count:
+        extra = _choice(rng, spare)
+        spare = [ref for ref in spare if ref != extra]
+        needed.append(extra)
+    return goal, needed[: max(count, len(needed))]
+
+
+def _sample_layout(cast: Sequence[ObjectRef], goal: Goal, rng: np.random.Generator) -> tuple[SceneObject, ...] | None:
+    placed: list[SceneObject] = []
+    # The widest first: a plate hardly finds room once the small things lie about.
+    for ref in sorted(cast, key=lambda ref: -EXTENT[ref.shape].radius):
+        for _ in range(60):
+            x, y = rng.uniform(WORKSPACE_LOW, WORKSPACE_HIGH)
+            yaw = rng.uniform(-pi / 4, pi / 4)
+            candidate = SceneObject(ref.name, ref.colour, ref.shape, float(x), float(y), float(yaw))
+            if all(_gap(candidate, other) > FINGER_CLEARANCE for other in placed):
+                placed.append(candidate)
+                break
+        else:
+            return None
+    target = next(o for o in placed if o.ref == goal.target)
+    if goal.verb == "push" and not _lane_is_free(placed, target, str(goal.relation)):
+        return None
+    if goal.verb == "move" and not _destination_is_free(placed, goal):
+        return None
+    # Slots carry no meaning: shuffle, so that an object's place in the list does not betray its role.
+    return tuple(placed[i] for i in rng.permutation(len(placed)))
+
+
+def _gap(a: SceneObject, b: SceneObject) -> float:
+    return hypot(a.x - b.x, a.y - b.y) - EXTENT[a.shape].radius - EXTENT[b.shape].radius
+
+
+def _lane_is_free(objects: Sequence[SceneObject], target: SceneObject, side: str) -> bool:
+    """Whether the hand fits behind the target and nothing lies where it would be pushed."""
+    ux, uy = SIDES[side]
+    end_x, end_y = target.x + ux * PUSH_DISTANCE, target.y + uy * PUSH_DISTANCE
+    if not (WORKSPACE_LOW[0] - 0.03 <= end_x <= WORKSPACE_HIGH[0] + 0.03 and abs(end_y) <= WORKSPACE_HIGH[1] + 0.05):
+        return False
+    for other in objects:
+        if other.ref == target.ref:
+            continue
+        along = (other.x - target.x) * ux + (other.y - target.y) * uy
+        across = abs((other.x - target.x) * uy - (other.y - target.y) * ux)
+        radius = EXTENT[other.shape].radius
+        if -_LANE_BEFORE - radius < along < _LANE_AFTER + radius and across < _LANE_HALF_WIDTH + radius:
+            return False
+    return True
+
+
+MOVE_OFFSET = 0.10  # metres between centres where a "move" puts its object beside the reference
+
+
+def move_destination(goal: Goal, reference_xy: Sequence[float]) -> tuple[float, float]:
+    """Where to put the target of a "move", beside its reference (metres)."""
+    ux, uy = SIDES[str(goal.relation)]
+    return reference_xy[0] + ux * MOVE_OFFSET, reference_xy[1] + uy * MOVE_OFFSET
+
+
+def _destination_is_free(objects: Sequence[SceneObject], goal: Goal) -> bool:
+    reference = next(o for o in objects if o.ref == goal.reference)
+    x, y = move_destination(goal, (reference.x, reference.y))
+    inside = WORKSPACE_LOW[0] - 0.02 <= x <= WORKSPACE_HIGH[0] + 0.02 and abs(y) <= WORKSPACE_HIGH[1] + 0.02
+    target = next(o for o in objects if o.ref == goal.target)
+    already = (target.x - reference.x) * SIDES[str(goal.relation)][0] + (target.y - reference.y) * SIDES[str(goal.relation)][1]
+    clear = all(
+        hypot(o.x - x, o.y - y) - EXTENT[o.shape].radius > FINGER_CLEARANCE + 0.02 for o in objects if o.ref != goal.target
+    )
+    return inside and clear and already < 0.0  # it must start on the other side, or there is nothing to do

@@ -1,0 +1,1 @@
+"""Judging policies in closed loop: rollouts, the results table, intervals, the summary and the report."""

@@ -1,0 +1,61 @@
+"""What an evaluation does, as data. Imports nothing heavy, so that the command line can show its help at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+CONDITIONS = ("correct", "null", "swap")
+"""Ways to instruct one and the same scene.
+
+correct: the instruction of the scene's goal.  null: an instruction that asks for nothing.
+swap: the instruction of another object in the same scene, which then is the goal.
+"""
+
+
+@dataclass(frozen=True)
+class EvalConfig:
+    """How a policy is judged.
+
+    suite: name of a suite in `envs/suites.py`.
+    episodes: episodes in total for the condition "correct", spread evenly over the suite's tasks.
+    control_episodes: the same for each control ("null", "swap"); None means as many as `episodes`.
+    conditions: which of `CONDITIONS` to run. The same scenes serve all of them, so they can be compared in pairs.
+    workers: processes, each with one thread. Changes how long it takes, never what comes out.
+    videos: episodes to film, failures and successes of every condition.
+    exec_horizon: actions of a chunk that are carried out before the policy looks again; None takes the policy's own.
+    """
+
+    suite: str = "tabletop-demo"
+    episodes: int = 200
+    control_episodes: int | None = None
+    conditions: tuple[str, ...] = CONDITIONS
+    workers: int = 2
+    videos: int = 6
+    exec_horizon: int | None = None
+
+    def __post_init__(self) -> None:
+        unknown = [condition for condition in self.conditions if condition not in CONDITIONS]
+        if unknown or not self.conditions or len(set(self.conditions)) != len(self.conditions):
+            raise ValueError(
+                f"eval.conditions: found {list(self.conditions)}, wanted one or more of {list(CONDITIONS)}, each once"
+            )
+        if "correct" not in self.conditions:
+            raise ValueError(
+                f"eval.conditions: found {list(self.conditions)}, wanted 'correct' among them: it is the success rate"
+            )
+        for name, least in (
+            ("episodes", 1),
+            ("control_episodes", 1),
+            ("workers", 1),
+            ("videos", 0),
+            ("exec_horizon", 1),
+        ):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise ValueError(f"eval.{name}: found {value}, wanted a whole number of at least {least}")
+
+    def episodes_of(self, condition: str) -> int:
+        """Episodes in total for one condition."""
+        if condition == "correct" or self.control_episodes is None:
+            return self.episodes
+        return self.control_episodes

@@ -1,0 +1,211 @@
+"""Measured results as small JSON records, and the tables that documents quote from them.
+
+A record says what was measured, with which command, on what: nobody types a number by hand. Committed records live in
+`results/`; `deixis results` writes them into every table that stands between markers in a document:
+
+    <!-- results:demo,demo-without-alignment success_rate ci95 wall_seconds.total -->
+    (written by `deixis results`)
+    <!-- /results -->
+
+names the records (the columns) and, optionally, the metrics (the rows; all of them when none is named). An interval
+(`ci95.low` and `ci95.high`) is one row, `ci95`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from .provenance import library_versions
+
+_TABLE = re.compile(r"(<!-- results:(?P<spec>[^>]*?) -->\n)(?P<body>.*?)(<!-- /results -->)", re.DOTALL)
+
+
+class RecordError(ValueError):
+    """A record that cannot be read, or a table that names one that is not there."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """One measurement.
+
+    Attributes:
+        name: of the record and of its file.
+        command: the command line that measures it again.
+        commit: of the code, with "-dirty" when tracked files differ from it; None outside a checkout.
+        date: UTC, ISO 8601, to the second.
+        hardware: processor, cores, memory in GiB, platform.
+        versions: package -> version.
+        seeds: the seeds behind the numbers.
+        metrics: flat name -> number.
+    """
+
+    name: str
+    command: str
+    commit: str | None
+    date: str
+    hardware: dict[str, Any]
+    versions: dict[str, str]
+    seeds: list[int]
+    metrics: dict[str, float]
+
+    def write(self, path: str | Path) -> Path:
+        """Write the record as JSON; readers never see half of it."""
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = path.with_name(f".{path.name}.part")
+        unfinished.write_text(json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n", "utf-8")
+        unfinished.replace(path)
+        return path
+
+    @classmethod
+    def read(cls, path: str | Path) -> Record:
+        """Read a record.
+
+        Raises:
+            RecordError: the file is missing, is not JSON, or lacks a field.
+        """
+        try:
+            values = json.loads(Path(path).read_text("utf-8"))
+        except FileNotFoundError as error:
+            raise RecordError(
+                f"no record at {path}; `--json {path}` of the command that measures it writes one"
+            ) from error
+        except ValueError as error:
+            raise RecordError(f"{path} is not valid JSON: {error}") from error
+        wanted = {item.name for item in fields(cls)}
+        found = set(values) if isinstance(values, dict) else set()
+        if found != wanted:
+            raise RecordError(f"{path}: fields {sorted(found)}, wanted {sorted(wanted)}")
+        return cls(**values)
+
+
+def make_record(name: str, command: str, metrics: Mapping[str, Any], seeds: Sequence[int] = ()) -> Record:
+    """A record of `metrics` measured now, on this machine, with this code. Nested metrics become "outer.inner".
+
+    Raises:
+        RecordError: a metric is neither a number nor a mapping of numbers.
+    """
+    return Record(
+        name=name,
+        command=command,
+        commit=commit(),
+        date=datetime.now(UTC).isoformat(timespec="seconds"),
+        hardware=hardware(),
+        versions=library_versions(),
+        seeds=list(seeds),
+        metrics=flat_metrics(metrics),
+    )
+
+
+def flat_metrics(metrics: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
+    """Nested mappings and pairs of numbers as one flat mapping; None (not measured) is left out."""
+    flat: dict[str, float] = {}
+    for name, value in metrics.items():
+        key = f"{prefix}{name}"
+        if isinstance(value, Mapping):
+            flat |= flat_metrics(value, f"{key}.")
+        elif isinstance(value, (list, tuple)) and len(value) == 2:  # an interval
+            flat |= flat_metrics({"low": value[0], "high": value[1]}, f"{key}.")
+        elif isinstance(value, (int, float)):
+            flat[key] = float(value) if isinstance(value, float) else int(value)
+        elif value is not None:
+            raise RecordError(f"metric {key!r}: found {value!r}, wanted a number")
+    return flat
+
+
+def hardware() -> dict[str, Any]:
+    """Processor, usable cores, memory in GiB and platform."""
+    processor = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        models = re.findall(r"^model name\s*:\s*(.+)$", cpuinfo.read_text("utf-8"), re.MULTILINE)
+        processor = models[0] if models else processor
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30 if hasattr(os, "sysconf") else None
+    return {
+        "processor": processor,
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "memory_gib": memory and round(memory, 1),
+        "platform": f"{platform.system()} {platform.machine()}",
+    }
+
+
+def commit() -> str | None:
+    """Commit of the checkout this code runs from, with "-dirty" when tracked files differ; None outside a checkout."""
+    root = Path(__file__).resolve().parent.parent
+
+    def git(*arguments: str) -> str | None:
+        try:
+            done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=False)
+        except OSError:  # git is not installed
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    head = git("rev-parse", "HEAD") if (root / ".git").exists() else None
+    return head and (f"{head}-dirty" if git("status", "--porcelain", "--untracked-files=no") else head)
+
+
+def table(records: Sequence[Record], metrics: Sequence[str] = ()) -> str:
+    """A Markdown table: a column for each record, a row for each metric, and below it how each was measured.
+
+    Raises:
+        RecordError: no record has one of `metrics`.
+    """
+    known = dict.fromkeys(re.sub(r"\.(low|high)$", "", name) for record in records for name in record.metrics)
+    names = list(metrics) or list(known)
+    lines = [f"| | {' | '.join(record.name for record in records)} |", "|---|" + "---:|" * len(records)]
+    for name in names:
+        if name not in known:
+            raise RecordError(
+                f"no metric {name!r} in {', '.join(record.name for record in records)}; there are {', '.join(known)}"
+            )
+        cells = (_cell(name, record.metrics) for record in records)
+        lines.append(f"| {name.replace('_', ' ').replace('.', ': ')} | {' | '.join(cells)} |")
+    lines.append("")
+    for record in records:
+        code = f"commit {record.commit[:12]}" if record.commit else "no commit"
+        on = f"{record.hardware['cores']} cores, {record.hardware['processor']}"
+        lines.append(f"`{record.command}` ({record.date[:10]}, {on}, {code})  ")
+    return "\n".join(lines) + "\n"
+
+
+def _cell(name: str, metrics: Mapping[str, float]) -> str:
+    if f"{name}.low" in metrics:
+        return f"{format_metric(name, metrics[f'{name}.low'])} to {format_metric(name, metrics[f'{name}.high'])}"
+    return format_metric(name, metrics.get(name))
+
+
+def format_metric(name: str, value: float | None) -> str:
+    """A number as a reader wants it: rates as percentages, seconds with their unit, others with four digits."""
+    if value is None:
+        return "-"
+    words = set(re.split(r"[._]", name))
+    if words & {"rate", "ci95"} and 0 <= value <= 1:
+        return f"{100 * value:.1f}%"
+    text = str(value) if isinstance(value, int) else f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+    return f"{text} s" if "seconds" in words else text
+
+
+def fill_tables(document: str, results: Path) -> str:
+    """`document` with every table between markers written from the records in the folder `results`.
+
+    Raises:
+        RecordError: a marker is not closed, or names a record or metric that is not there.
+    """
+    if document.count("<!-- results:") != len(_TABLE.findall(document)):
+        raise RecordError("a `<!-- results:NAME -->` marker has no `<!-- /results -->` after it")
+
+    def written(match: re.Match[str]) -> str:
+        names, *metrics = match["spec"].split()
+        records = [Record.read(results / f"{name}.json") for name in names.split(",")]
+        return f"{match[1]}{table(records, metrics)}{match[4]}"
+
+    return _TABLE.sub(written, document)

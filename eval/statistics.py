@@ -1,0 +1,53 @@
+"""Confidence intervals for a success rate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from scipy.stats import binomtest
+
+
+@dataclass(frozen=True)
+class Proportion:
+    """A rate with its interval, all in [0, 1], and the counts that it stands on."""
+
+    rate: float
+    low: float
+    high: float
+    successes: int
+    episodes: int
+
+
+def wilson_interval(successes: int, episodes: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Wilson score interval (low, high), without continuity correction.
+
+    Its coverage is close to nominal on average, also for few episodes and for rates near 0 or 1.
+    Source: E. B. Wilson, "Probable inference, the law of succession, and statistical inference", JASA 22, 1927.
+    Raises ValueError unless 0 <= successes <= episodes, episodes >= 1 and 0 < confidence < 1.
+    """
+    return _interval(successes, episodes, confidence, "wilson")
+
+
+def clopper_pearson_interval(successes: int, episodes: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Clopper-Pearson "exact" interval (low, high).
+
+    Its coverage is never below nominal, at the price of being wider than Wilson's.
+    Source: C. J. Clopper and E. S. Pearson, "The use of confidence or fiducial limits", Biometrika 26, 1934.
+    Raises ValueError unless 0 <= successes <= episodes, episodes >= 1 and 0 < confidence < 1.
+    """
+    return _interval(successes, episodes, confidence, "exact")
+
+
+def proportion(successes: int, episodes: int, confidence: float = 0.95) -> Proportion:
+    """A success rate with its Wilson interval."""
+    low, high = wilson_interval(successes, episodes, confidence)
+    return Proportion(successes / episodes, low, high, successes, episodes)
+
+
+def _interval(successes: int, episodes: int, confidence: float, method: str) -> tuple[float, float]:
+    if episodes < 1 or not 0 <= successes <= episodes:
+        raise ValueError(f"found {successes} successes in {episodes} episodes, wanted 0 <= successes <= episodes >= 1")
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence: found {confidence}, wanted a number between 0 and 1")
+    interval = binomtest(successes, episodes).proportion_ci(confidence, method=method)
+    return float(interval.low), float(interval.high)

@@ -1,0 +1,166 @@
+"""Success rate of a policy over a suite: a fixed list of episodes, a fixed number of workers, one table."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from ..envs.suites import Suite, suite_named
+from .config import EvalConfig
+from .media import CLIP_FOLDER, Clip, choose_clips, write_index
+from .provenance import library_versions, policy_hash
+from .results import EpisodeRecord, write_table
+from .workers import Runner, WorkerPool
+
+QUIET_SECONDS = 15.0  # without a terminal: a line this often
+
+
+class EpisodeJob(NamedTuple):
+    """One planned episode. film: folder for its clip, or None when it only counts."""
+
+    condition: str
+    task: str
+    index: int
+    film: str | None = None
+
+
+def plan(suite: Suite, config: EvalConfig) -> list[EpisodeJob]:
+    """Every episode of the evaluation: per condition as many as the config says, spread evenly over the tasks.
+
+    Tasks take turns and indices begin at 0, so all conditions share their scenes as far as both go.
+    """
+    return [
+        EpisodeJob(condition, suite.tasks[number % len(suite.tasks)], number // len(suite.tasks))
+        for condition in config.conditions
+        for number in range(config.episodes_of(condition))
+    ]
+
+
+def evaluate(
+    policy_folder: Path | str, config: EvalConfig, out_dir: Path | str, console: Console | None = None
+) -> list[EpisodeRecord]:
+    """Runs the episodes, writes `out_dir`/episodes.parquet and films some into `out_dir`/media.
+
+    The table's rows are ordered by condition, task and index whatever the number of workers, and equal for any number
+    of them (see `results.table_digest`). Raises WorkerError with the worker's traceback when an episode raises.
+    """
+    console = console or Console()
+    suite, out_dir = suite_named(config.suite), Path(out_dir)
+    jobs = plan(suite, config)
+    arguments = (str(policy_folder), suite.name, config.exec_horizon, policy_hash(policy_folder), library_versions())
+
+    def on_death(job: EpisodeJob, exit_code: int | None) -> None:
+        console.print(
+            f"a worker died (exit code {exit_code}) in episode {job.task} {job.index} ({job.condition}): "
+            "running it again in a new worker"
+        )
+
+    with WorkerPool(min(config.workers, len(jobs)), make_runner, arguments, on_death) as pool:
+        done: dict[int, EpisodeRecord] = {}
+        with _progress(console, "episodes", len(jobs)) as advance:
+            for number, record in pool.run(jobs):
+                done[number] = record
+                advance([record for record in done.values() if record.condition == jobs[0].condition])
+        order = {job: (config.conditions.index(job.condition), suite.tasks.index(job.task), job.index) for job in jobs}
+        records = [done[number] for number in sorted(done, key=lambda number: order[jobs[number]])]
+        write_table(records, out_dir / "episodes.parquet")
+        _film(pool, records, config.videos, out_dir, console)
+    return records
+
+
+def make_runner(
+    policy_folder: str, suite_name: str, exec_horizon: int | None, hash_of_policy: str, versions: dict[str, str]
+) -> Runner:
+    """What a worker does with an `EpisodeJob`: returns the record, or for a film the `Clip`."""
+    from ..envs.rendering_backend import select_backend
+
+    select_backend()  # before mujoco is imported
+    import torch
+
+    from ..policies.policy import Policy
+    from .media import film
+    from .rollout import make_env, run_episode
+
+    # One thread whatever the machine: the order of a threaded sum depends on the number of threads.
+    torch.set_num_threads(1)
+    suite, policy = suite_named(suite_name), Policy.load(policy_folder).eval()
+    env = make_env(suite, policy, render_mode="rgb_array")
+
+    def run(job: EpisodeJob) -> EpisodeRecord | Clip:
+        def episode(on_step: Callable[[], None] | None = None) -> EpisodeRecord:
+            return run_episode(
+                env,
+                policy,
+                suite,
+                job.task,
+                job.index,
+                job.condition,
+                policy_hash=hash_of_policy,
+                versions=versions,
+                exec_horizon=exec_horizon,
+                on_step=on_step,
+            )
+
+        return episode() if job.film is None else film(env, episode, Path(job.film))
+
+    return run
+
+
+def _film(pool: WorkerPool, records: Sequence[EpisodeRecord], videos: int, out_dir: Path, console: Console) -> None:
+    """Runs some episodes again, with a camera. They go the same way again, or filming says that they did not."""
+    folder = out_dir / CLIP_FOLDER
+    chosen = choose_clips(records, videos)
+    clips: dict[int, Clip] = {}
+    with _progress(console, "films", len(chosen)) as advance:
+        for number, clip in pool.run([EpisodeJob(r.condition, r.task, r.index, str(folder)) for r in chosen]):
+            clips[number] = clip
+            advance([])
+            counted = chosen[number]
+            if (clip.success, clip.steps) != (counted.success, counted.steps):
+                console.print(
+                    f"warning: episode {clip.task} {clip.index} ({clip.condition}) took {counted.steps} steps when "
+                    f"counted and {clip.steps} when filmed: this machine does not repeat an episode exactly"
+                )
+    write_index([clips[number] for number in sorted(clips)], folder)
+
+
+class _RateColumn(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text("" if speed is None else f"{speed:.1f}/s")
+
+
+@contextmanager
+def _progress(console: Console, what: str, total: int) -> Iterator[Callable[[Sequence[EpisodeRecord]], None]]:
+    """A bar with rate, success so far and time left; without a terminal, a line now and then.
+
+    Yields what to call, after each job, with the judged records.
+    """
+    columns: tuple[Any, ...] = (
+        *(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _RateColumn()),
+        *(TextColumn("{task.fields[success]}"), TimeRemainingColumn()),
+    )
+    began = said = time.monotonic()
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task(what, total=total, success="")
+        done = 0
+
+        def advance(judged: Sequence[EpisodeRecord]) -> None:
+            nonlocal done, said
+            done += 1
+            rate = f"success {sum(r.success for r in judged) / len(judged):.0%} of {len(judged)}" if judged else ""
+            bar.update(task, advance=1, success=rate)
+            now = time.monotonic()
+            if not console.is_terminal and (now - said >= QUIET_SECONDS or done == total):
+                said, left = now, (now - began) / done * (total - done)
+                line = f"{what} {done}/{total}  {done / (now - began):.1f}/s  {rate}  {left:.0f} s left"
+                console.print(line, highlight=False, soft_wrap=True)
+
+        yield advance

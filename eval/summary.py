@@ -1,0 +1,97 @@
+"""summary.json: the numbers of a run, computed from the results table and the stage timings alone."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from .results import EpisodeRecord, read_table, table_digest
+from .statistics import Proportion, proportion
+
+DEFINITIONS = {
+    "success_rate": "Share of episodes with the scene's own instruction in which the environment's success predicate "
+    "for that goal became true within the step limit.",
+    "ci95": "95% Wilson score interval of the rate beside it.",
+    "wrong_object_rate": "Share of episodes with the scene's own instruction in which the first object that the robot "
+    "grasped (or, if it grasped none, moved) is not the instructed one.",
+    "null_success_rate": "Share of the same scenes in which the goal was reached although the instruction asked for "
+    "nothing. High means that the policy does not need the words.",
+    "swap_follow_rate": "Share of the same scenes, given the instruction of another object in the scene, in which the "
+    "first object that the robot grasped (or, if it grasped none, moved) is that other object.",
+    "swap_original_rate": "Share of those episodes in which it is the object of the original instruction instead.",
+    "swap_success_rate": "Share of those episodes in which the goal of the other instruction was reached.",
+    "wall_seconds": "Wall-clock seconds of each stage of the run and of all stages together.",
+}
+
+
+def summarise(records: Sequence[EpisodeRecord], timings: dict[str, float]) -> dict[str, Any]:
+    """Summary of a results table.
+
+    timings: stage name to seconds; an entry "total" is taken as the total, otherwise the stages are added up.
+    A rate whose condition was not run is None. Raises ValueError when no record has the condition "correct",
+    or when records come from several policies or suites.
+    """
+    by_condition = {
+        condition: [r for r in records if r.condition == condition] for condition in ("correct", "null", "swap")
+    }
+    correct, null, swap = by_condition.values()
+    if not correct:
+        raise ValueError("the results table holds no episode with condition 'correct': nothing to summarise")
+    for name in ("policy_hash", "suite", "versions"):
+        found = {json.dumps(getattr(record, name), sort_keys=True) for record in records}
+        if len(found) > 1:
+            raise ValueError(
+                f"{name}: found {sorted(found)} in one results table, wanted one: summarise them separately"
+            )
+
+    success = _share(correct, [r.success for r in correct])
+    summary: dict[str, Any] = {
+        "suite": correct[0].suite,
+        "policy_hash": correct[0].policy_hash,
+        "success_rate": success.rate,
+        "ci95": [success.low, success.high],
+        "episodes": success.episodes,
+        "per_task": {},
+    }
+    for task in dict.fromkeys(record.task for record in correct):
+        chosen = [record for record in correct if record.task == task]
+        rate = _share(chosen, [r.success for r in chosen])
+        summary["per_task"][task] = {"rate": rate.rate, "ci95": [rate.low, rate.high], "episodes": rate.episodes}
+    for name, chosen, outcomes in (
+        ("wrong_object", correct, [r.wrong_object for r in correct]),
+        ("null_success", null, [r.success for r in null]),
+        ("swap_follow", swap, [r.acted_on == r.target for r in swap]),
+        ("swap_original", swap, [r.acted_on == r.original_target for r in swap]),
+        ("swap_success", swap, [r.success for r in swap]),
+    ):
+        rate = _share(chosen, outcomes) if chosen else None
+        summary[f"{name}_rate"] = rate.rate if rate else None
+        summary[f"{name}_ci95"] = [rate.low, rate.high] if rate else None
+        summary[f"{name}_episodes"] = len(chosen)
+
+    stages = {stage: round(seconds, 2) for stage, seconds in timings.items() if stage != "total"}
+    total = timings.get("total", sum(stages.values()))
+    summary["wall_seconds"] = {"total": round(total, 2), "stages": stages}
+    summary["versions"] = correct[0].versions
+    summary["table_digest"] = table_digest(records)
+    summary["definitions"] = DEFINITIONS
+    return summary
+
+
+def write_summary(run_dir: Path | str) -> dict[str, Any]:
+    """Computes `run_dir`/summary.json from episodes.parquet and, if there, timings.json; returns it."""
+    run_dir = Path(run_dir)
+    timings_path = run_dir / "timings.json"
+    timings = json.loads(timings_path.read_text()) if timings_path.exists() else {}
+    summary = summarise(read_table(run_dir / "episodes.parquet"), timings)
+    unfinished = run_dir / f".summary.json.{os.getpid()}"
+    unfinished.write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
+    os.replace(unfinished, run_dir / "summary.json")
+    return summary
+
+
+def _share(records: Sequence[EpisodeRecord], outcomes: Sequence[bool]) -> Proportion:
+    return proportion(sum(outcomes), len(records))

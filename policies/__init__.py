@@ -1,0 +1,1 @@
+"""Policies: backbones, action heads, learning objectives and training."""

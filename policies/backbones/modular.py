@@ -1,0 +1,193 @@
+"""The modular backbone: an image tower per camera, a text tower, and grounding that joins them.
+
+A forward pass has two halves. `encode_frames` looks at single frames and costs nearly everything; `assemble` makes the
+tokens of a window from encoded frames and costs nearly nothing. Training a head on a frozen backbone therefore encodes
+each frame of a store once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from ..config import BackboneConfig
+from ..interfaces import Backbone, Observation, TokenGroup
+from .grounding import Grounding
+from .image import ImageTower
+from .text import ROLES, QueryPool, TextFeatures, TextTower
+from .tokenizer import TextTokenizer
+
+MIN_DEVIATION = 0.01  # what varies less is left small: it is noise
+
+
+class StandardisedLinear(nn.Linear):
+    """A linear layer on standardised inputs: places vary by a small part of a view, and small inputs learn slowly."""
+
+    def __init__(self, in_features: int, out_features: int) -> None:
+        super().__init__(in_features, out_features)
+        self.register_buffer("mean", torch.zeros(in_features))
+        self.register_buffer("scale", torch.ones(in_features))
+        self.mean: Tensor
+        self.scale: Tensor
+        self.noise = 0.0
+
+    @torch.no_grad()
+    def standardise(self, inputs: Tensor) -> None:
+        """Take mean and deviation from inputs [n, in_features], and change weight and bias so that outputs stay."""
+        mean, scale = inputs.mean(0), inputs.std(0).clamp_min(MIN_DEVIATION)
+        self.bias += self.weight @ ((mean - self.mean) / self.scale)
+        self.weight *= scale / self.scale
+        self.mean.copy_(mean)
+        self.scale.copy_(scale)
+
+    def forward(self, input: Tensor) -> Tensor:
+        standard = (input - self.mean) / self.scale
+        if self.training and self.noise:
+            standard = standard + self.noise * torch.randn_like(standard)
+        return super().forward(standard)
+
+
+class Projector(nn.Module):
+    """Encoded frames, proprioception and instruction to tokens with learned type embeddings."""
+
+    def __init__(self, config: BackboneConfig, cameras: int, obs_horizon: int, proprio_dim: int) -> None:
+        super().__init__()
+        self.grounded_width = config.image_channels + Grounding.extra
+        self.points_width = 2 * config.key_points
+        width = config.width
+        self.cameras, self.obs_horizon = cameras, obs_horizon
+        self.grounded = nn.ModuleList([StandardisedLinear(self.grounded_width, width) for _ in range(cameras)])
+        self.points = nn.ModuleList([StandardisedLinear(self.points_width, width) for _ in range(cameras)])
+        self.proprio = nn.Linear(proprio_dim, width)
+        self.intent = QueryPool(config.intent_queries, config.text_width)
+        self.text = nn.Linear(config.text_width, width)
+        per_step = cameras * (len(ROLES) + 1) + 1
+        self.types = nn.Parameter(torch.randn(obs_horizon * per_step + config.intent_queries, width) * 0.1)
+
+    @property
+    def frame_width(self) -> int:
+        """Size of one encoded frame."""
+        return self.cameras * (len(ROLES) * self.grounded_width + self.points_width)
+
+    def standardise(self, frames: Tensor) -> None:
+        """Adapt to the statistics of encoded frames [F, frame width]; the tokens stay what they were."""
+        for part, layer in zip(frames.split(self._split, dim=-1), self._layers, strict=True):
+            layer.standardise(part.reshape(-1, layer.in_features))
+
+    def set_noise(self, deviation: float) -> None:
+        """Noise on standardised inputs while training, a regulariser."""
+        for layer in self._layers:
+            layer.noise = deviation
+
+    @property
+    def _layers(self) -> list[StandardisedLinear]:
+        pairs = zip(self.grounded, self.points, strict=True)
+        return [cast(StandardisedLinear, layer) for pair in pairs for layer in pair]
+
+    @property
+    def _split(self) -> list[int]:
+        return [len(ROLES) * self.grounded_width, self.points_width] * self.cameras
+
+    def forward(self, frames: Tensor, proprio: Tensor, states: Tensor, mask: Tensor) -> Tensor:
+        """Tokens [B, N, D] from frames [B, To, F], proprio [B, To, P] and text states [B, L, Dt] with mask [B, L]."""
+        batch = frames.shape[0]
+        parts = frames.split(self._split, dim=-1)
+        tokens = []
+        for camera, (grounded, points) in enumerate(zip(self.grounded, self.points, strict=True)):
+            local = parts[2 * camera].reshape(batch, self.obs_horizon, len(ROLES), self.grounded_width)
+            tokens += [grounded(local), points(parts[2 * camera + 1])[:, :, None]]
+        tokens.append(self.proprio(proprio)[:, :, None])
+        seen = torch.cat(tokens, dim=2).flatten(1, 2)
+        return torch.cat([seen, self.text(self.intent(states, mask))], dim=1) + self.types
+
+
+class ModularBackbone(Backbone):
+    """See the module's docstring.
+
+    Args:
+        config: sizes.
+        cameras: camera name -> (height, width), pixels; the order is the order of the tokens.
+        proprio_dim: P.
+        obs_horizon: To.
+        tokenizer: of the texts.
+    """
+
+    def __init__(
+        self,
+        config: BackboneConfig,
+        cameras: Mapping[str, tuple[int, int]],
+        proprio_dim: int,
+        obs_horizon: int,
+        tokenizer: TextTokenizer,
+    ) -> None:
+        super().__init__()
+        self.cameras = tuple(cameras)
+        self.obs_horizon = obs_horizon
+        self.tokenizer = tokenizer
+        channels = config.image_channels
+        # A module's dictionary cannot hold names with dots, a camera's name may have them: lists in camera order.
+        self.image = nn.ModuleList([ImageTower(size, channels, config.image_blocks) for size in cameras.values()])
+        self.text = TextTower(
+            tokenizer.size, config.max_text_tokens, config.text_width, config.text_layers, config.text_heads
+        )
+        self.grounding = nn.ModuleList(
+            [
+                Grounding((h // 4, w // 4), channels, config.text_width, config.grounding_width, config.key_points)
+                for h, w in cameras.values()
+            ]
+        )
+        self.projector = Projector(config, len(self.cameras), obs_horizon, proprio_dim)
+        self.width = config.width
+        self.num_tokens = self.projector.types.shape[0]
+        self.bf16 = False  # run the towers under bf16 autocast: faster to train; acting uses fp32
+
+    @property
+    def device(self) -> torch.device:
+        return self.projector.types.device
+
+    def view(self, camera: int) -> Grounding:
+        """The grounding of one camera."""
+        return cast(Grounding, self.grounding[camera])
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
+
+    def encode_text(self, texts: Sequence[str]) -> TextFeatures:
+        """Encode texts; equal texts are encoded once."""
+        unique = list(dict.fromkeys(texts))
+        place = {text: row for row, text in enumerate(unique)}
+        ids, mask = self.tokenizer(unique)
+        with self._autocast():
+            features = self.text(ids.to(self.device), mask.to(self.device)).float()
+        if len(unique) == len(texts):
+            return features
+        return features.select(torch.tensor([place[text] for text in texts], device=self.device))
+
+    def image_features(self, camera: int, images: Tensor) -> Tensor:
+        """One camera's images [F, H, W, 3] (uint8, or float in [0, 1]) to features [F, h, w, C]."""
+        with self._autocast():
+            return self.image[camera](images)
+
+    def encode_frames(self, images: Mapping[str, Tensor], roles: Tensor) -> Tensor:
+        """Encode single frames: images {camera: [F, H, W, 3]} and role phrases [F, R, Dt] to [F, frame width]."""
+        parts = []
+        for i, camera in enumerate(self.cameras):
+            features, grounding = self.image_features(i, images[camera]), self.view(i)
+            logits = grounding.scores(features, roles)
+            parts += [grounding.read(features, logits).flatten(1), grounding.key_points(features)]
+        return torch.cat(parts, dim=1)
+
+    def assemble(self, frames: Tensor, proprio: Tensor, states: Tensor, mask: Tensor) -> TokenGroup:
+        """Tokens of windows: frames [B, To, F], normalised proprio [B, To, P], text states [B, L, Dt], mask [B, L]."""
+        tokens = self.projector(frames, proprio, states, mask)
+        return TokenGroup(tokens, tokens.new_ones(tokens.shape[:2], dtype=torch.bool))
+
+    def forward(self, observation: Observation) -> TokenGroup:
+        text = self.encode_text(observation.instruction)
+        images = {camera: observation.images[camera].flatten(0, 1) for camera in self.cameras}
+        frames = self.encode_frames(images, text.roles.repeat_interleave(self.obs_horizon, dim=0))
+        frames = frames.unflatten(0, (-1, self.obs_horizon))
+        return self.assemble(frames, observation.proprio, text.states, text.mask)

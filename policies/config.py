@@ -1,0 +1,290 @@
+"""Configuration of policies and of their training, as plain frozen dataclasses.
+
+Nothing here imports torch, so the command line can describe and check every field quickly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from difflib import get_close_matches
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+
+ConfigT = TypeVar("ConfigT")
+
+
+@dataclass(frozen=True)
+class BackboneConfig:
+    """The modular route: one small image tower per camera, a text tower, and grounding that joins them.
+
+    Attributes:
+        kind: name in the backbone registry.
+        width: size D of every token handed to the head.
+        image_channels: channels of the stride-4 feature grid.
+        image_blocks: residual blocks on the stride-4 grid.
+        text_width: width of the text transformer.
+        text_layers: layers of the text transformer.
+        text_heads: attention heads of the text transformer.
+        vocabulary: largest number of entries of the tokenizer.
+        max_text_tokens: longest text in tokens; longer ones are cut.
+        grounding_width: size of the space in which phrases and image positions are compared.
+        key_points: text-free spatial-softmax key points per camera.
+        embedding_width: size of the contrastive image-text space.
+        intent_queries: learned queries that pool the instruction for the head.
+    """
+
+    kind: Literal["modular"] = "modular"
+    width: int = 128
+    image_channels: int = 64
+    image_blocks: int = 1
+    text_width: int = 128
+    text_layers: int = 2
+    text_heads: int = 4
+    vocabulary: int = 1024
+    max_text_tokens: int = 64
+    grounding_width: int = 64
+    key_points: int = 8
+    embedding_width: int = 128
+    intent_queries: int = 2
+
+
+@dataclass(frozen=True)
+class HeadConfig:
+    """The action head.
+
+    Attributes:
+        kind: name in the head registry.
+        context_width: size of the conditioning vector made from the context tokens.
+        denoiser: "mlp" (residual FiLM MLP over the flattened chunk, cheap) or "unet" (FiLM 1-D convolutions).
+        denoiser_width: hidden width of the MLP.
+        denoiser_blocks: residual blocks of the MLP.
+        unet_channels: channels of the U-Net's levels.
+        prediction_type: what the denoiser predicts (diffusers' names).
+        beta_schedule: diffusers' noise schedule.
+        train_timesteps: length of the training noise schedule.
+        inference_steps: DDIM steps at inference.
+        clip_sample: clip the predicted clean chunk to [-1, 1] at every inference step.
+        noise_samples: (noise, timestep) draws per encoded context in the loss; amortises the encoder.
+        dropout: dropout on the conditioning vector while training.
+    """
+
+    kind: Literal["diffusion", "regression"] = "diffusion"
+    context_width: int = 256
+    denoiser: Literal["mlp", "unet"] = "mlp"
+    denoiser_width: int = 384
+    denoiser_blocks: int = 3
+    unet_channels: tuple[int, ...] = (64, 128)
+    prediction_type: Literal["epsilon", "sample", "v_prediction"] = "sample"
+    beta_schedule: Literal["squaredcos_cap_v2", "linear", "scaled_linear"] = "squaredcos_cap_v2"
+    train_timesteps: int = 100
+    inference_steps: int = 8
+    clip_sample: bool = True
+    noise_samples: int = 4
+    dropout: float = 0.0
+
+
+@dataclass(frozen=True)
+class PolicyConfig:
+    """A policy: backbone, head and the three horizons in control steps.
+
+    Attributes:
+        backbone: what turns observation and instruction into tokens.
+        head: what turns tokens into an action chunk.
+        obs_horizon: observation steps the policy sees (To).
+        action_horizon: actions it predicts (Tp).
+        exec_horizon: actions a rollout executes before it asks again (Ta).
+    """
+
+    backbone: BackboneConfig = field(default_factory=BackboneConfig)
+    head: HeadConfig = field(default_factory=HeadConfig)
+    obs_horizon: int = 2
+    action_horizon: int = 16
+    exec_horizon: int = 8
+
+
+@dataclass(frozen=True)
+class StageConfig:
+    """One stage of training.
+
+    Attributes:
+        steps: optimiser steps; 0 leaves the stage out.
+        batch_size: samples per step (images with a segmentation in "align", windows elsewhere).
+        lr: peak learning rate, reached after the warm-up and followed by a cosine decay.
+        final_lr_fraction: the learning rate at the end, as a share of the peak.
+        warmup_steps: steps of linear warm-up.
+        trainable: module name -> scale of the learning rate. Modules: "image", "text", "grounding", "projector",
+            "head"; in "align" also "contrastive" and "action", its own heads. Absent or 0 means frozen.
+        losses: loss name -> weight. "align": grounding, contrastive, action; other stages: action.
+        betas: AdamW's moments.
+        weight_decay: AdamW's decay, on matrices only.
+        ema_decay: decay of the moving average of the weights, which the next stage starts from; 0 leaves it out.
+        phrases: noun phrases of random scene objects grounded per image ("align").
+        captions: images per batch that also take part in the contrastive loss ("align").
+        shift_pixels: largest random image shift, pixels ("align").
+        colour_jitter: strength of the colour jitter in [0, 1]; up to 0.3 cannot turn one named colour into another.
+        proprio_noise: standard deviation of noise added to normalised proprioception (all but "align").
+        frame_noise: standard deviation of noise added to what was read from the images, standardised (as above).
+        precision: "bf16" trains image tower, text tower and head under autocast (acting and encoding stay fp32);
+            "auto" does so where the processor multiplies bf16 natively.
+    """
+
+    steps: int = 0
+    batch_size: int = 128
+    lr: float = 1e-3
+    final_lr_fraction: float = 0.02
+    warmup_steps: int = 100
+    trainable: dict[str, float] = field(default_factory=dict)
+    losses: dict[str, float] = field(default_factory=dict)
+    betas: tuple[float, float] = (0.9, 0.95)
+    weight_decay: float = 1e-4
+    ema_decay: float = 0.999
+    phrases: int = 2
+    captions: int = 32
+    shift_pixels: int = 4
+    colour_jitter: float = 0.2
+    proprio_noise: float = 0.01
+    frame_noise: float = 0.02
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+
+
+def align_stage() -> StageConfig:
+    """Default alignment: where in each view is what the words name."""
+    return StageConfig(
+        steps=1500,
+        batch_size=64,
+        lr=2e-3,
+        trainable={"image": 1.0, "text": 1.0, "grounding": 1.0, "projector": 1.0, "contrastive": 1.0, "action": 1.0},
+        losses={"grounding": 1.0, "contrastive": 0.1, "action": 0.5},
+        ema_decay=0.995,
+    )
+
+
+def imitate_stage() -> StageConfig:
+    """Default imitation: the head on a frozen backbone, from tokens encoded once."""
+    return StageConfig(
+        steps=6000,
+        batch_size=256,
+        lr=1e-3,
+        trainable={"projector": 1.0, "head": 1.0},
+        losses={"action": 1.0},
+        ema_decay=0.999,
+    )
+
+
+def unaligned_stage() -> StageConfig:
+    """Default without alignment: every module end to end, at about the compute of alignment and imitation together."""
+    return StageConfig(
+        steps=2500,
+        batch_size=32,
+        lr=1e-3,
+        trainable={"image": 1.0, "text": 1.0, "grounding": 1.0, "projector": 1.0, "head": 1.0},
+        losses={"action": 1.0},
+        ema_decay=0.995,
+    )
+
+
+def finetune_stage() -> StageConfig:
+    """Default fine-tuning: everything together; off unless given steps."""
+    return StageConfig(
+        steps=0,
+        batch_size=64,
+        lr=3e-4,
+        trainable={"image": 1.0, "text": 1.0, "grounding": 1.0, "projector": 1.0, "head": 1.0},
+        losses={"action": 1.0},
+    )
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """A whole training run: policy, stages, seed and the bookkeeping around them.
+
+    Attributes:
+        policy: what is trained.
+        align: alignment of vision and language.
+        imitate: imitation of the demonstrations on the aligned backbone.
+        unaligned: replaces imitate when `align.steps` is 0, so that the backbone is trained by the actions alone.
+        finetune: optional last stage, end to end.
+        cameras: camera names used, in order; empty means all of the store's.
+        seed: of every random choice.
+        threads: torch's intra-operation threads.
+        gradient_clip: largest global gradient norm.
+        log_every: steps between two log records.
+        checkpoint_every: steps between two checkpoints.
+        keep_checkpoints: how many checkpoints stay on disk.
+        tensorboard: also write TensorBoard events.
+        overwrite: throw away a training of another configuration found in the output folder.
+    """
+
+    policy: PolicyConfig = field(default_factory=PolicyConfig)
+    align: StageConfig = field(default_factory=align_stage)
+    imitate: StageConfig = field(default_factory=imitate_stage)
+    unaligned: StageConfig = field(default_factory=unaligned_stage)
+    finetune: StageConfig = field(default_factory=finetune_stage)
+    cameras: tuple[str, ...] = ()
+    seed: int = 0
+    threads: int = 2
+    gradient_clip: float = 1.0
+    log_every: int = 50
+    checkpoint_every: int = 1000
+    keep_checkpoints: int = 2
+    tensorboard: bool = True
+    overwrite: bool = False
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """A configuration as nested plain dictionaries and lists, ready for YAML or JSON."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {key: plain(item) for key, item in value.items()}
+        return [plain(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+    return plain(asdict(config))
+
+
+def from_dict(kind: type[ConfigT], values: Mapping[str, Any], where: str = "config") -> ConfigT:
+    """Build a configuration from nested dictionaries; the inverse of `to_dict`.
+
+    Args:
+        kind: the dataclass to build.
+        values: field name -> value. Absent fields keep their defaults.
+        where: how errors call this place.
+
+    Raises:
+        ValueError: an unknown field (the nearest valid one is named) or a value of the wrong type.
+    """
+    if not isinstance(values, Mapping):
+        raise ValueError(f"{where}: found {type(values).__name__}, wanted a mapping of {kind.__name__} fields")
+    types = get_type_hints(kind)
+    names = [item.name for item in fields(kind)]  # type: ignore[arg-type]
+    for name in values:
+        if name not in names:
+            near = get_close_matches(str(name), names, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"valid fields: {', '.join(names)}"
+            raise ValueError(f"{where}.{name}: unknown field; {hint}")
+    return kind(**{name: _checked(types[name], value, f"{where}.{name}") for name, value in values.items()})
+
+
+def _checked(wanted: Any, value: Any, where: str) -> Any:
+    """`value` as the annotated type `wanted`, or an error that names `where`."""
+    if is_dataclass(wanted):
+        return from_dict(wanted, value, where)  # type: ignore[arg-type]
+    origin, arguments = get_origin(wanted), get_args(wanted)
+    if origin is Literal:
+        if value not in arguments:
+            raise ValueError(f"{where}: found {value!r}, wanted one of {', '.join(map(repr, arguments))}")
+        return value
+    if origin is tuple and isinstance(value, (list, tuple)):
+        item_types = arguments[:1] * len(value) if arguments[-1] is Ellipsis else arguments
+        if len(item_types) == len(value):
+            return tuple(
+                _checked(t, v, f"{where}[{i}]") for i, (t, v) in enumerate(zip(item_types, value, strict=True))
+            )
+    if origin is dict and isinstance(value, Mapping):
+        return {str(key): _checked(arguments[1], item, f"{where}.{key}") for key, item in value.items()}
+    if wanted is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+        return float(value)
+    if origin is None and type(value) is wanted:
+        return value
+    name = getattr(wanted, "__name__", None) if origin is None else None
+    raise ValueError(f"{where}: found {value!r} ({type(value).__name__}), wanted {name or wanted}")

@@ -1,0 +1,17 @@
+"""Action heads by kind."""
+
+from __future__ import annotations
+
+from ..config import HeadConfig
+from ..interfaces import ActionHead
+from .diffusion import DiffusionHead
+from .regression import RegressionHead
+
+HEADS = {"diffusion": DiffusionHead, "regression": RegressionHead}
+
+
+def build_head(config: HeadConfig, horizon: int, action_dim: int, num_tokens: int, token_width: int) -> ActionHead:
+    """The head that `config.kind` names; ValueError for an unknown kind."""
+    if config.kind not in HEADS:
+        raise ValueError(f"policy.head.kind: found {config.kind!r}, wanted one of {sorted(HEADS)}")
+    return HEADS[config.kind](config, horizon, action_dim, num_tokens, token_width)

@@ -1,0 +1,1 @@
+"""Learning signals of the alignment stage."""

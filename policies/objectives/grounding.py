@@ -1,0 +1,49 @@
+"""Region-phrase grounding: the heat map of a phrase against the mask of what it names."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def mask_targets(segmentation: Tensor, labels: Tensor, stride: int) -> Tensor:
+    """Target distributions over grid cells and the "not visible" slot.
+
+    Args:
+        segmentation: uint8 [B, H, W], a label per pixel.
+        labels: uint8 [B, Q], the label that each phrase names; one that no pixel has means "not there".
+        stride: pixels per cell side.
+
+    Returns:
+        float32 [B, Q, (H / stride) * (W / stride) + 1]: the share of the object's pixels that each cell holds, or
+        everything in the last slot when the object has no pixel in this view. Rows sum to 1.
+    """
+    batch, height, width = segmentation.shape
+    named = segmentation[:, None] == labels[:, :, None, None]
+    cells = named.view(batch, labels.shape[1], height // stride, stride, width // stride, stride)
+    area = cells.float().sum((3, 5)).flatten(2)
+    total = area.sum(-1, keepdim=True)
+    return F.pad(area / total.clamp_min(1), (0, 1)) + F.pad((total == 0).float(), (area.shape[-1], 0))
+
+
+def grounding_loss(logits: Tensor, target: Tensor, valid: Tensor) -> Tensor:
+    """Cross-entropy of heat maps [B, Q, S] with target distributions [B, Q, S], mean over valid bool [B, Q] phrases."""
+    entropy = -(target * logits.log_softmax(-1)).sum(-1)
+    keep = valid.to(entropy.dtype)
+    return (entropy * keep).sum() / keep.sum().clamp_min(1)
+
+
+def place_error(logits: Tensor, target: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:
+    """How far the heat map's mean place is from the mask's.
+
+    Args:
+        logits: [B, Q, S + 1].
+        target: [B, Q, S + 1].
+        centres: (u, v) of the S cells in [-1, 1], [S, 2].
+
+    Returns:
+        Distances [B, Q] in the units of `centres`, and bool [B, Q] that is True where the object is visible.
+    """
+    visible = target[..., -1] == 0
+    found = logits[..., :-1].softmax(-1) @ centres
+    return (found - target[..., :-1] @ centres).norm(dim=-1), visible

@@ -1,0 +1,119 @@
+"""The policy: normaliser, backbone and head. A pure function of its inputs and the noise it is given."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from ..datasets.normalisation import MinMaxNormaliser
+from ..datasets.spec import EnvSpec
+from .backbones import build_backbone
+from .backbones.tokenizer import TextTokenizer
+from .checks import check_batch, check_observation
+from .config import PolicyConfig
+from .heads import build_head
+from .interfaces import Batch, Generators, Losses, Observation, TokenGroup
+
+__all__ = ["Batch", "Losses", "Observation", "Policy", "TokenGroup"]
+
+
+class Policy(nn.Module):
+    """Observation and instruction to an action chunk.
+
+    Args:
+        config: architecture and horizons.
+        spec: the environment the policy is for: sizes of images, proprioception and actions, limits of actions.
+        cameras: names of the cameras it sees, in order.
+        proprio: normaliser of proprioception [.., P].
+        action: normaliser of actions [.., A].
+        tokenizer: of instructions.
+    """
+
+    def __init__(
+        self,
+        config: PolicyConfig,
+        spec: EnvSpec,
+        cameras: Sequence[str],
+        proprio: MinMaxNormaliser,
+        action: MinMaxNormaliser,
+        tokenizer: TextTokenizer,
+    ) -> None:
+        super().__init__()
+        self.config, self.spec, self.tokenizer = config, spec, tokenizer
+        self.cameras = {name: (spec.camera(name).height, spec.camera(name).width) for name in cameras}
+        self.proprio_normaliser, self.action_normaliser = proprio, action
+        self.backbone = build_backbone(config.backbone, self.cameras, spec.proprio.dim, config.obs_horizon, tokenizer)
+        self.head = build_head(
+            config.head, config.action_horizon, spec.action.dim, self.backbone.num_tokens, self.backbone.width
+        )
+        self.register_buffer("action_low", torch.tensor(spec.action.low), persistent=False)
+        self.register_buffer("action_high", torch.tensor(spec.action.high), persistent=False)
+        self.action_low: Tensor
+        self.action_high: Tensor
+
+    @property
+    def parts(self) -> dict[str, nn.Module]:
+        """The modules a training stage can freeze or train, by name."""
+        backbone = self.backbone
+        return {
+            "image": backbone.image,
+            "text": backbone.text,
+            "grounding": backbone.grounding,
+            "projector": backbone.projector,
+            "head": self.head,
+        }
+
+    def context(self, observation: Observation) -> TokenGroup:
+        """Tokens [B, N, D] of a checked observation."""
+        proprio = self.proprio_normaliser.normalise(observation.proprio)
+        return self.backbone(Observation(observation.images, proprio, observation.instruction))
+
+    def loss(self, batch: Batch) -> Losses:
+        """Loss of the head on windows in environment units; ValueError where the batch does not fit."""
+        self.check(batch.observation)
+        check_batch(batch, self.spec.action.dim, self.config.action_horizon)
+        return self.head.loss(
+            self.context(batch.observation), self.action_normaliser.normalise(batch.actions), batch.is_pad
+        )
+
+    @torch.inference_mode()
+    def act(self, observation: Observation, generators: Generators = None) -> Tensor:
+        """An action chunk, float32 [B, Tp, A] in environment units and within the limits of the `ActionSpec`.
+
+        Args:
+            observation: the last To steps.
+            generators: one per batch element; element b draws its noise from `generators[b]` alone, so its chunk does
+                not depend on what else is in the batch. None draws from torch's global generator.
+
+        Raises:
+            ValueError: the observation does not fit; the message names the field, what was found and what is wanted.
+        """
+        batch = self.check(observation)
+        if generators is not None and len(generators) != batch:
+            raise ValueError(f"generators: found {len(generators)}, wanted {batch}, one per batch element")
+        chunk = self.head.sample(self.context(observation), generators)
+        return self.action_normaliser.unnormalise(chunk).clamp(self.action_low, self.action_high)
+
+    def check(self, observation: Observation) -> int:
+        """The batch size of a well-formed observation; ValueError otherwise."""
+        return check_observation(observation, self.cameras, self.spec.proprio.dim, self.config.obs_horizon)
+
+    def save(self, folder: str | Path) -> None:
+        """Write config.yaml, model.safetensors, spec.json, tokenizer.json; the folder appears whole or not at all."""
+        from .serialisation import save_policy
+
+        save_policy(self, Path(folder))
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Policy:
+        """Read what `save` wrote, in evaluation mode.
+
+        Raises:
+            FileNotFoundError, ValueError: a file is missing or does not fit; the message names file and field.
+        """
+        from .serialisation import load_policy
+
+        return load_policy(Path(folder))

@@ -1,0 +1,1 @@
+"""Training: stages, checkpoints that resume exactly, and the log."""

@@ -1,0 +1,213 @@
+"""The alignment stage: phrases are grounded in each view, captions matched with images, actions predicted beside."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ...datasets.language import LANGUAGES, caption, phrase
+from ...datasets.sampling import ShuffledOrder
+from ..backbones.image import STRIDE
+from ..backbones.text import ROLES, TextFeatures
+from ..config import HeadConfig, StageConfig
+from ..heads.regression import RegressionHead
+from ..interfaces import Losses
+from ..objectives.contrastive import Contrastive
+from ..objectives.grounding import grounding_loss, mask_targets, place_error
+from ..policy import Policy
+from .augmentation import colour_jitter, random_shift
+
+NOT_THERE = 254  # a label that no pixel has: object labels count from 1, the robot is 255
+ABSENT_SHARE = 0.2  # phrases that name nothing in the scene, so that "not visible" is learned
+EMPTY_SHARE = 0.25  # of those: the empty text, which is the null instruction
+
+
+class GroundingItems(Protocol):
+    """What alignment needs of `datasets.grounding.GroundingDataset`."""
+
+    def __len__(self) -> int: ...
+
+    def batch(self, indices: np.ndarray) -> dict[str, Any]: ...
+
+
+@dataclass(frozen=True)
+class AlignBatch:
+    """A batch of single frames with their texts.
+
+    Attributes:
+        images: camera -> uint8 [B, H, W, 3].
+        segmentation: camera -> uint8 [B, H, W].
+        proprio: normalised, float32 [B, P].
+        instructions: B texts.
+        phrases: B * K noun phrases, K per image.
+        labels: uint8 [B, R + K], the segmentation label each role and phrase names.
+        valid: bool [B, R + K], False where the object of a role is not in the scene's list.
+        captions: captions of the first images of the batch.
+        actions: normalised, float32 [B, Tp, A]; is_pad bool [B, Tp].
+    """
+
+    images: dict[str, Tensor]
+    segmentation: dict[str, Tensor]
+    proprio: Tensor
+    instructions: list[str]
+    phrases: list[str]
+    labels: Tensor
+    valid: Tensor
+    captions: list[str]
+    actions: Tensor
+    is_pad: Tensor
+
+
+class AlignBatches:
+    """Batch of a step, a pure function of (seed, step).
+
+    Args:
+        dataset: frames with segmentation.
+        stage: the stage's options.
+        policy: for its normalisers.
+        vocabulary: the kinds of objects (colour, shape) that the demonstrations show. Phrases for what is absent are
+            drawn from these alone: naming a pair that was held out as absent would teach that it does not exist.
+        seed: of the order and of every choice of words.
+    """
+
+    def __init__(
+        self,
+        dataset: GroundingItems,
+        stage: StageConfig,
+        policy: Policy,
+        vocabulary: Sequence[Mapping[str, Any]],
+        seed: int,
+        rank: int = 0,
+        processes: int = 1,
+    ) -> None:
+        self.dataset, self.stage, self.policy, self.seed = dataset, stage, policy, seed
+        self.vocabulary = list(vocabulary)
+        self.order = ShuffledOrder(len(dataset), min(stage.batch_size, len(dataset)), seed)
+        self.rank, self.processes = rank, processes
+
+    def __call__(self, step: int) -> AlignBatch:
+        rng = np.random.default_rng([self.seed, step, self.rank])
+        items = self.dataset.batch(self.order.indices(step)[self.rank :: self.processes])
+        words = [self._words(scene, goal, rng) for scene, goal in zip(items["scene"], items["goal"], strict=True)]
+        labels = torch.tensor([row for _, row in words], dtype=torch.int16)
+        device = self.policy.backbone.device
+
+        def tensor(array: np.ndarray) -> Tensor:
+            return torch.from_numpy(np.ascontiguousarray(array)).to(device)
+
+        return AlignBatch(
+            images={camera: tensor(items["images"][camera]) for camera in self.policy.cameras},
+            segmentation={camera: tensor(items["segmentation"][camera]) for camera in self.policy.cameras},
+            proprio=self.policy.proprio_normaliser.normalise(tensor(items["proprio"])),
+            instructions=list(items["instruction"]),
+            phrases=[text for texts, _ in words for text in texts],
+            labels=labels.clamp_min(0).to(torch.uint8).to(device),
+            valid=(labels >= 0).to(device),
+            captions=[
+                caption(scene, rng, _language(rng), max_relations=0) for scene in items["scene"][: self.stage.captions]
+            ],
+            actions=self.policy.action_normaliser.normalise(tensor(items["actions"])),
+            is_pad=tensor(items["is_pad"]),
+        )
+
+    def _words(
+        self, scene: Sequence[Mapping[str, Any]], goal: Mapping[str, Any], rng: np.random.Generator
+    ) -> tuple[list[str], list[int]]:
+        """Noun phrases for a scene, and the labels of the instruction's roles and of the phrases.
+
+        A role that the goal leaves out names nothing, so it must point at nothing: the head then reads zeros.
+        A role whose object the scene does not list (-1) has no target.
+        """
+        names = [str(item["name"]) for item in scene]
+        asked = [goal.get(role) for role in ROLES]
+        labels = [NOT_THERE if n is None else names.index(n) + 1 if n in names else -1 for n in asked]
+        present = {(item["colour"], item["shape"]) for item in scene}
+        absent = [item for item in self.vocabulary if (item["colour"], item["shape"]) not in present]
+        texts = []
+        for _ in range(self.stage.phrases):
+            if rng.random() < ABSENT_SHARE:
+                empty = not absent or rng.random() < EMPTY_SHARE
+                texts.append("" if empty else phrase(absent[rng.integers(len(absent))], rng, _language(rng)))
+                labels.append(NOT_THERE)
+            else:
+                row = int(rng.integers(len(scene)))
+                texts.append(phrase(scene[row], rng, _language(rng)))
+                labels.append(row + 1)
+        return texts, labels
+
+
+class AlignObjective(nn.Module):
+    """All losses of the stage. Images are encoded once, the texts about them are many.
+
+    `contrastive` (projections) and `action` (a side head) serve this stage alone and are thrown away after it.
+    """
+
+    def __init__(self, policy: Policy, stage: StageConfig) -> None:
+        super().__init__()
+        self.policy, self.stage = policy, stage
+        config, backbone = policy.config, policy.backbone
+        side = HeadConfig(kind="regression", context_width=128, denoiser_width=256)
+        sizes = config.backbone
+        self.contrastive = Contrastive(
+            sizes.image_channels, len(policy.cameras), sizes.text_width, sizes.embedding_width
+        )
+        self.action = RegressionHead(
+            side, config.action_horizon, policy.spec.action.dim, backbone.num_tokens, backbone.width
+        )
+
+    @property
+    def parts(self) -> dict[str, nn.Module]:
+        """Modules by the name a stage calls them."""
+        return {**self.policy.parts, "contrastive": self.contrastive, "action": self.action}
+
+    def forward(self, batch: AlignBatch) -> Losses:
+        backbone, stage = self.policy.backbone, self.stage
+        size, phrases = len(batch.instructions), stage.phrases
+        # Instructions, phrases and captions apart: each is padded only to the longest of its kind.
+        text = backbone.encode_text(batch.instructions)
+        queries = text.roles
+        if phrases:
+            named = backbone.encode_text(batch.phrases).roles[:, 0]
+            queries = torch.cat([queries, named.unflatten(0, (size, phrases))], dim=1)
+        features, encoded, losses = [], [], []
+        places, visible = [], []
+        for i, camera in enumerate(self.policy.cameras):
+            images, masks = random_shift(batch.images[camera], batch.segmentation[camera], stage.shift_pixels)
+            grid = backbone.image_features(i, colour_jitter(images, stage.colour_jitter))
+            grounding = backbone.view(i)
+            logits = grounding.scores(grid, queries)
+            target = mask_targets(masks, batch.labels, STRIDE)
+            losses.append(grounding_loss(logits, target, batch.valid))
+            distance, seen = place_error(logits.detach(), target, grounding.moments[:, :2])
+            places.append(distance)
+            visible.append(seen & batch.valid)
+            features.append(grid)
+            encoded += [grounding.read(grid, logits[:, : len(ROLES)]).flatten(1), grounding.key_points(grid)]
+        parts = {"grounding": torch.stack(losses).mean()}
+        if stage.losses.get("contrastive", 0) and len(batch.captions) > 1:
+            pooled = backbone.encode_text(batch.captions).pooled
+            shown = [grid[: len(batch.captions)] for grid in features]
+            parts["contrastive"] = self.contrastive(shown, pooled)
+        if stage.losses.get("action", 0):
+            parts["action"] = self._action_loss(torch.cat(encoded, dim=1), text, batch)
+        total = torch.stack([stage.losses.get(name, 0.0) * part for name, part in parts.items()]).sum()
+        seen = torch.stack(visible).float()
+        parts["place_error"] = (torch.stack(places) * seen).sum() / seen.sum().clamp_min(1)
+        return Losses(total, {name: part.detach() for name, part in parts.items()})
+
+    def _action_loss(self, frames: Tensor, text: TextFeatures, batch: AlignBatch) -> Tensor:
+        """L1 of the side head, which sees the single frame as its whole history."""
+        horizon = self.policy.config.obs_horizon
+        frames = frames[:, None].expand(-1, horizon, -1)
+        proprio = batch.proprio[:, None].expand(-1, horizon, -1)
+        context = self.policy.backbone.assemble(frames, proprio, text.states, text.mask)
+        return self.action.loss(context, batch.actions, batch.is_pad).total
+
+
+def _language(rng: np.random.Generator) -> str:
+    return LANGUAGES[int(rng.integers(len(LANGUAGES)))]

@@ -1,0 +1,219 @@
+"""The imitation stage: the head learns the demonstrations, on a frozen backbone from frames encoded once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ...datasets.sampling import ShuffledOrder
+from ..backbones.text import TextFeatures
+from ..config import StageConfig
+from ..interfaces import Losses, Observation
+from ..policy import Policy
+
+PERCEPTION = ("image", "text", "grounding")
+ENCODE_BATCH = 256
+
+
+class Windows(Protocol):
+    """What imitation needs of `datasets.windows.WindowDataset`."""
+
+    def __len__(self) -> int: ...
+
+    def batch(self, indices: np.ndarray) -> dict[str, Any]: ...
+
+    def frames(self, camera: str) -> np.ndarray: ...
+
+    def frame_index(self, indices: np.ndarray) -> np.ndarray: ...
+
+
+@dataclass(frozen=True)
+class EncodedFrames:
+    """Every frame and every text of a store through a frozen backbone.
+
+    Attributes:
+        frames: float32 [F, frame width].
+        texts: features of the distinct instructions.
+    """
+
+    frames: Tensor
+    texts: TextFeatures
+
+
+@dataclass(frozen=True)
+class ImitationBatch:
+    """Windows whose perception is either still to be done (`observation`) or done (`frames`, `states`, `mask`).
+
+    Attributes:
+        proprio: normalised, float32 [B, To, P].
+        actions: normalised, float32 [B, Tp, A]; is_pad bool [B, Tp].
+        images: camera -> uint8 [B, To, H, W, 3], or None.
+        instructions: B texts.
+        frames: encoded, float32 [B, To, F], or None.
+        text: features of the instructions, or None.
+    """
+
+    proprio: Tensor
+    actions: Tensor
+    is_pad: Tensor
+    instructions: list[str]
+    images: dict[str, Tensor] | None = None
+    frames: Tensor | None = None
+    text: TextFeatures | None = None
+
+
+@torch.no_grad()
+def encode_store(policy: Policy, windows: Windows, frame_texts: Sequence[str]) -> tuple[EncodedFrames, list[str]]:
+    """Encode each frame of a store once, given the instruction of its episode.
+
+    Args:
+        policy: whose backbone is frozen from here on.
+        windows: of the store.
+        frame_texts: the instruction of each of the F frames.
+
+    Returns:
+        The encoded frames, and the distinct instructions in the order of `EncodedFrames.texts`.
+    """
+    backbone = policy.backbone
+    distinct = list(dict.fromkeys(frame_texts))
+    texts = backbone.encode_text(distinct)
+    place = {text: row for row, text in enumerate(distinct)}
+    rows = torch.tensor([place[text] for text in frame_texts], device=backbone.device)
+    images = {camera: windows.frames(camera) for camera in policy.cameras}
+    encoded = []
+    for start in range(0, len(frame_texts), ENCODE_BATCH):
+        part = slice(start, start + ENCODE_BATCH)
+        chunk = {
+            camera: torch.from_numpy(np.ascontiguousarray(frames[part])).to(backbone.device)
+            for camera, frames in images.items()
+        }
+        encoded.append(backbone.encode_frames(chunk, texts.roles[rows[part]]))
+    return EncodedFrames(torch.cat(encoded), texts), distinct
+
+
+class ImitationBatches:
+    """Batch of a step, a pure function of (seed, step).
+
+    Args:
+        windows: of the store.
+        stage: the stage's options.
+        policy: for its normalisers and, with `cached`, its frozen backbone.
+        seed: of the order.
+        cached: encode every frame now, once, standardise the projector's inputs by them, and serve encoded windows.
+    """
+
+    def __init__(
+        self,
+        windows: Windows,
+        stage: StageConfig,
+        policy: Policy,
+        seed: int,
+        cached: bool,
+        rank: int = 0,
+        processes: int = 1,
+    ) -> None:
+        self.windows, self.policy = windows, policy
+        self.rank, self.processes = rank, processes
+        self.order = ShuffledOrder(len(windows), min(stage.batch_size, len(windows)), seed)
+        self.encoded: EncodedFrames | None = None
+        if cached:
+            self._encode()
+
+    def _encode(self) -> None:
+        table = _numbers(self.windows)
+        index = torch.from_numpy(table["frame_index"])
+        texts = [""] * len(self.windows.frames(next(iter(self.policy.cameras))))
+        for rows, text in zip(table["frame_index"].tolist(), table["instruction"], strict=True):
+            for row in rows:
+                texts[row] = text
+        self.encoded, distinct = encode_store(self.policy, self.windows, texts)
+        self.policy.backbone.projector.standardise(self.encoded.frames)
+        place = {text: row for row, text in enumerate(distinct)}
+        device = self.policy.backbone.device
+        self.frame_index = index.to(device)
+        self.text_index = torch.tensor([place[text] for text in table["instruction"]], device=device)
+        self.instructions: list[str] = table["instruction"]
+        self.proprio = self.policy.proprio_normaliser.normalise(torch.from_numpy(table["proprio"]).to(device))
+        self.actions = self.policy.action_normaliser.normalise(torch.from_numpy(table["actions"]).to(device))
+        self.is_pad = torch.from_numpy(table["is_pad"]).to(device)
+
+    def __call__(self, step: int) -> ImitationBatch:
+        indices = self.order.indices(step)[self.rank :: self.processes]
+        return self.raw(indices) if self.encoded is None else self.from_cache(indices)
+
+    def from_cache(self, indices: np.ndarray) -> ImitationBatch:
+        """Encoded windows."""
+        if self.encoded is None:
+            raise ValueError("these batches were made with cached=False, so no frame is encoded")
+        rows = torch.from_numpy(indices).to(self.actions.device)
+        return ImitationBatch(
+            proprio=self.proprio[rows],
+            actions=self.actions[rows],
+            is_pad=self.is_pad[rows],
+            instructions=[self.instructions[i] for i in indices],
+            frames=self.encoded.frames[self.frame_index[rows]],
+            text=self.encoded.texts.select(self.text_index[rows]),
+        )
+
+    def raw(self, indices: np.ndarray) -> ImitationBatch:
+        """Windows with their images."""
+        items = self.windows.batch(indices)
+        device = self.policy.backbone.device
+        return ImitationBatch(
+            proprio=self.policy.proprio_normaliser.normalise(torch.from_numpy(items["proprio"]).to(device)),
+            actions=self.policy.action_normaliser.normalise(torch.from_numpy(items["actions"]).to(device)),
+            is_pad=torch.from_numpy(items["is_pad"]).to(device),
+            instructions=list(items["instruction"]),
+            images={camera: torch.from_numpy(items["images"][camera]).to(device) for camera in self.policy.cameras},
+        )
+
+
+class ImitationObjective(nn.Module):
+    """Loss of the head on windows; the same number whether their frames were encoded before or are encoded now."""
+
+    def __init__(self, policy: Policy, stage: StageConfig, bf16: bool = False) -> None:
+        super().__init__()
+        self.policy, self.stage, self.bf16 = policy, stage, bf16
+        policy.backbone.projector.set_noise(stage.frame_noise)
+
+    @property
+    def parts(self) -> dict[str, nn.Module]:
+        """Modules by the name a stage calls them."""
+        return self.policy.parts
+
+    def forward(self, batch: ImitationBatch) -> Losses:
+        backbone, head = self.policy.backbone, self.policy.head
+        proprio = batch.proprio
+        if self.training and self.stage.proprio_noise:
+            proprio = proprio + self.stage.proprio_noise * torch.randn_like(proprio)
+        if batch.frames is not None and batch.text is not None:
+            context = backbone.assemble(batch.frames, proprio, batch.text.states, batch.text.mask)
+        else:
+            context = backbone(Observation(batch.images or {}, proprio, batch.instructions))
+        with torch.autocast(proprio.device.type, torch.bfloat16, enabled=self.bf16):
+            losses = head.loss(context, batch.actions, batch.is_pad)
+        weight = self.stage.losses.get("action", 1.0)
+        return Losses(weight * losses.total, losses.parts)
+
+
+def is_frozen(stage: StageConfig) -> bool:
+    """Whether a stage leaves perception as it is, so that frames can be encoded once."""
+    return not any(stage.trainable.get(name, 0.0) for name in PERCEPTION)
+
+
+def _numbers(windows: Windows) -> dict[str, Any]:
+    """Everything but the images of all windows: proprio, actions, is_pad, frame_index arrays and the instructions."""
+    parts: list[Mapping[str, Any]] = []
+    for start in range(0, len(windows), 1024):
+        indices = np.arange(start, min(start + 1024, len(windows)))
+        items = windows.batch(indices)
+        parts.append({**items, "frame_index": windows.frame_index(indices)})
+    arrays = {
+        name: np.concatenate([p[name] for p in parts]) for name in ("proprio", "actions", "is_pad", "frame_index")
+    }
+    return {**arrays, "instruction": [text for part in parts for text in part["instruction"]]}

@@ -1,0 +1,126 @@
+"""The training log: JSON lines, TensorBoard, and a progress display."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+QUIET_SECONDS = 15.0  # without a terminal: a line this often
+
+
+class TrainingLog:
+    """Writes `training.jsonl` and, if wanted, TensorBoard events.
+
+    Args:
+        folder: of the run.
+        tensorboard: whether to write events to folder/tensorboard.
+        enabled: False writes and shows nothing (all processes but the first).
+    """
+
+    def __init__(self, folder: Path, tensorboard: bool, enabled: bool = True) -> None:
+        self.path = folder / "training.jsonl"
+        self.enabled = enabled
+        self.writer: Any = None
+        self._offset = 0.0
+        if tensorboard and enabled:
+            from torch.utils.tensorboard.writer import SummaryWriter
+
+            self.writer = SummaryWriter(str(folder / "tensorboard"))
+        self._started = time.monotonic()
+
+    def rewind(self, stages: list[str], index: int, step: int) -> None:
+        """Drop the records after `step` steps of stage `stages[index]`: what a resumed run is about to write again."""
+        if not self.enabled:
+            return
+        kept = []
+        if (index, step) > (0, 0) and self.path.exists():
+            records = [
+                json.loads(line) for line in self.path.read_text(encoding="utf-8").splitlines() if line.endswith("}")
+            ]
+            kept = [r for r in records if (stages.index(r["stage"]), r["step"]) <= (index, step)]
+            self._offset = kept[-1]["time_s"] if kept else 0.0
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.path.write_text("".join(json.dumps(record) + "\n" for record in kept), encoding="utf-8")
+
+    def record(self, stage: str, step: int, loss: dict[str, float], lr: float, samples_per_s: float) -> None:
+        """Append one record; time_s counts from the start of training, interruptions left out."""
+        if not self.enabled:
+            return
+        elapsed = self._offset + time.monotonic() - self._started
+        line = {
+            "stage": stage,
+            "step": step,
+            "time_s": round(elapsed, 3),
+            "loss": {name: round(value, 6) for name, value in loss.items()},
+            "lr": lr,
+            "samples_per_s": round(samples_per_s, 1),
+        }
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+        if self.writer is not None:
+            for name, value in loss.items():
+                self.writer.add_scalar(f"{stage}/{name}", value, step)
+            self.writer.add_scalar(f"{stage}/lr", lr, step)
+            self.writer.add_scalar(f"{stage}/samples_per_s", samples_per_s, step)
+
+    def say(self, text: str) -> None:
+        """One line for the user."""
+        if self.enabled:
+            Console(stderr=True).print(text, highlight=False, soft_wrap=True)
+
+    def close(self) -> None:
+        """Flush and close."""
+        if self.writer is not None:
+            self.writer.close()
+
+
+class StageProgress:
+    """Progress of a stage with rate and time left: a bar on a terminal, a line now and then elsewhere."""
+
+    def __init__(self, stage: str, start: int, steps: int, enabled: bool = True) -> None:
+        self.stage, self.start, self.steps, self.enabled = stage, start, steps, enabled
+        self.console = Console(stderr=True)
+        self.bar: Progress | None = None
+        self._began = self._said = time.monotonic()
+        if enabled and self.console.is_terminal:
+            self.bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[note]}"),
+                TimeElapsedColumn(),
+                TimeRemainingColumn(),
+                console=self.console,
+            )
+            self.task = self.bar.add_task(stage, total=steps, completed=start, note="")
+
+    def __enter__(self) -> StageProgress:
+        if self.bar is not None:
+            self.bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.bar is not None:
+            self.bar.stop()
+
+    def update(self, step: int, loss: dict[str, float], samples_per_s: float) -> None:
+        """Show that `step` steps are done."""
+        note = " ".join(f"{name} {value:.4f}" for name, value in loss.items()) + f"  {samples_per_s:.0f}/s"
+        if self.bar is not None:
+            self.bar.update(self.task, completed=step, note=note)
+            return
+        now = time.monotonic()
+        if self.enabled and (now - self._said >= QUIET_SECONDS or step == self.steps):
+            left = (now - self._began) / max(1, step - self.start) * (self.steps - step)
+            self.console.print(
+                f"{self.stage} {step}/{self.steps}  {note}  {left:.0f} s left", highlight=False, soft_wrap=True
+            )
+            self._said = now

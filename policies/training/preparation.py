@@ -1,0 +1,100 @@
+"""What training needs of a store before the first step: the gate, windows, statistics, words and a fresh policy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ...datasets.grounding import GroundingDataset
+from ...datasets.language import LANGUAGES, SHAPE_WORDS, caption, noun_phrases
+from ...datasets.normalisation import fit_normalisers
+from ...datasets.store import TrajectoryStore
+from ...datasets.timestamps import require_ok
+from ...datasets.windows import WindowDataset, WindowSpec
+from ..backbones.tokenizer import TextTokenizer
+from ..config import TrainConfig
+from ..policy import Policy
+
+CAPTIONS_FOR_TOKENIZER = 2  # per episode and language
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A store made ready for training.
+
+    Attributes:
+        store: that passed the gate.
+        cameras: used, in order.
+        windows: all windows of all episodes.
+        grounding: all frames with a segmentation, or None when alignment is left out.
+        vocabulary: the distinct kinds of objects shown, {"colour", "shape"} each.
+    """
+
+    store: TrajectoryStore
+    cameras: tuple[str, ...]
+    windows: WindowDataset
+    grounding: GroundingDataset | None
+    vocabulary: list[dict[str, Any]]
+
+
+def prepare(config: TrainConfig, store_path: str) -> Prepared:
+    """Check a store and open it as windows and grounding items.
+
+    Raises:
+        GateError: the store has errors; training refuses it.
+        ValueError: a camera that the store does not have.
+    """
+    store = TrajectoryStore.open(store_path)
+    require_ok(store)
+    known = store.env_spec.camera_names
+    cameras = config.cameras or known
+    for camera in cameras:
+        if camera not in known:
+            raise ValueError(f"cameras: {camera!r} is not in {store_path}, which has {list(known)}")
+    horizon = config.policy.action_horizon
+    windows = WindowDataset(store, WindowSpec(config.policy.obs_horizon, horizon), cameras)
+    grounding = GroundingDataset(store, cameras, horizon) if config.align.steps else None
+    return Prepared(store, cameras, windows, grounding, object_kinds(scenes(store)))
+
+
+def scenes(store: TrajectoryStore) -> list[Sequence[Mapping[str, Any]]]:
+    """The scene of every episode; empty ones where a store tells none."""
+    return [store.episode_info(i)["meta"].get("scene", []) for i in range(len(store))]
+
+
+def object_kinds(all_scenes: Sequence[Sequence[Mapping[str, Any]]]) -> list[dict[str, Any]]:
+    """The distinct (colour, shape) of all scenes, sorted."""
+    kinds = {(item["colour"], item["shape"]) for scene in all_scenes for item in scene}
+    return [{"colour": c, "shape": s} for c, s in sorted(kinds, key=lambda kind: (kind[0] or "", kind[1]))]
+
+
+def train_tokenizer(config: TrainConfig, prepared: Prepared) -> TextTokenizer:
+    """A tokenizer of the store's instructions, and of phrases and captions of its scenes."""
+    store = prepared.store
+    texts = {store.episode_info(i)["instruction"] for i in range(len(store))}
+    rng = np.random.default_rng([config.seed, len(store)])
+    for language in LANGUAGES:
+        for kind in prepared.vocabulary:
+            if kind["shape"] in SHAPE_WORDS[language]:
+                texts.update(noun_phrases(kind["colour"], kind["shape"], language))
+        for scene in scenes(store):
+            if scene:
+                texts.update(caption(scene, rng, language) for _ in range(CAPTIONS_FOR_TOKENIZER))
+    backbone = config.policy.backbone
+    return TextTokenizer.train(texts, backbone.vocabulary, backbone.max_text_tokens)
+
+
+def new_policy(config: TrainConfig, prepared: Prepared, tokenizer: TextTokenizer) -> Policy:
+    """An untrained policy with normalisers from the store. Draws its weights from torch's global generator."""
+    normalisers = fit_normalisers(prepared.store)
+    return Policy(
+        config.policy,
+        prepared.store.env_spec,
+        prepared.cameras,
+        normalisers["proprio"],
+        normalisers["action"],
+        tokenizer,
+    )

@@ -1,0 +1,176 @@
+"""Training from a store to a policy folder: alignment, then imitation, resumable at any step."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+
+from ..backbones.tokenizer import TextTokenizer
+from ..config import StageConfig, TrainConfig, to_dict
+from ..policy import Policy
+from ..serialisation import restore
+from .align import AlignBatches, AlignObjective
+from .checkpoints import Checkpoint, Checkpoints
+from .imitate import ImitationBatches, ImitationObjective, is_frozen
+from .log import StageProgress, TrainingLog
+from .optimisation import Optimisation, use_bf16
+from .preparation import Prepared, new_policy, prepare, train_tokenizer
+
+Hook = Callable[[str, Policy], None]
+BOOKKEEPING = ("threads", "log_every", "checkpoint_every", "keep_checkpoints", "tensorboard", "overwrite")
+
+
+def plan(config: TrainConfig) -> list[tuple[str, StageConfig]]:
+    """The stages that will run, by name. Without alignment, "unaligned" stands in for "imitate"."""
+    second = ("imitate", config.imitate) if config.align.steps else ("unaligned", config.unaligned)
+    stages = [("align", config.align), second, ("finetune", config.finetune)]
+    return [(name, stage) for name, stage in stages if stage.steps]
+
+
+def step_seed(seed: int, *place: int) -> int:
+    """A seed for one place of a run, such as (stage, step); every random choice there derives from it."""
+    return int(np.random.SeedSequence([seed, *place]).generate_state(1, np.uint64)[0] >> 1)
+
+
+@dataclass
+class Run:
+    """What every stage of a run shares."""
+
+    config: TrainConfig
+    prepared: Prepared
+    policy: Policy
+    accelerator: Accelerator
+    checkpoints: Checkpoints
+    log: TrainingLog
+
+
+def train(config: TrainConfig, store_path: str | Path, out_dir: str | Path, hooks: Sequence[Hook] = ()) -> Path:
+    """Train a policy on a store; a run that was killed goes on from its last checkpoint to the same weights.
+
+    Args:
+        config: the run.
+        store_path: a TrajectoryStore.
+        out_dir: gets training.jsonl, tensorboard/, checkpoints/ and policy/.
+        hooks: called with (stage name, policy in evaluation mode) after every stage.
+
+    Returns:
+        The policy's folder, out_dir/policy.
+
+    Raises:
+        GateError: the store does not pass the gate.
+        ValueError: nothing to train, or out_dir holds a training of another configuration.
+    """
+    out = Path(out_dir)
+    stages = plan(config)
+    if not stages:
+        raise ValueError("align.steps, imitate.steps or unaligned.steps, finetune.steps: all are 0, nothing to train")
+    torch.set_num_threads(config.threads)
+    accelerator = Accelerator(cpu=not torch.cuda.is_available())
+    prepared = prepare(config, str(store_path))
+    checkpoints = Checkpoints(out / "checkpoints", _identity(config, prepared), config.keep_checkpoints)
+    if config.overwrite and accelerator.is_main_process:
+        checkpoints.clear()
+    found = checkpoints.latest()
+    first = found.stage if found else 0
+    torch.manual_seed(step_seed(config.seed))
+    tokenizer = (
+        TextTokenizer.from_json(found.tokenizer, config.policy.backbone.max_text_tokens)
+        if found
+        else train_tokenizer(config, prepared)
+    )
+    policy = new_policy(config, prepared, tokenizer).to(accelerator.device)
+    log = TrainingLog(out, config.tensorboard, enabled=accelerator.is_main_process)
+    log.rewind([name for name, _ in stages], first, found.step if found else 0)
+    run = Run(config, prepared, policy, accelerator, checkpoints, log)
+    if found:
+        log.say(f"resuming after step {found.step} of stage {first + 1} of {len(stages)}")
+        if found.step == 0:
+            restore(policy, found.model, checkpoints.folder)
+    try:
+        for index in range(first, len(stages)):
+            _run_stage(run, index, *stages[index], found if found and index == first and found.step else None)
+            policy.eval()
+            policy.backbone.bf16 = False
+            for hook in hooks:
+                hook(stages[index][0], policy)
+    finally:
+        log.close()
+    if accelerator.is_main_process:
+        policy.save(out / "policy")
+    accelerator.wait_for_everyone()
+    return out / "policy"
+
+
+def _run_stage(run: Run, index: int, name: str, stage: StageConfig, found: Checkpoint | None) -> None:
+    """All steps of one stage from its start, or from a checkpoint in its middle."""
+    config, policy, accelerator = run.config, run.policy, run.accelerator
+    torch.manual_seed(step_seed(config.seed, index))
+    bf16 = use_bf16(stage.precision, accelerator.device)
+    policy.backbone.bf16 = bf16
+    seed, shard = step_seed(config.seed, index) % 2**31, (accelerator.process_index, accelerator.num_processes)
+    if name == "align" and run.prepared.grounding is not None:
+        objective: Any = AlignObjective(policy, stage).to(accelerator.device)
+        batches: Any = AlignBatches(run.prepared.grounding, stage, policy, run.prepared.vocabulary, seed, *shard)
+    else:
+        cached = is_frozen(stage)
+        policy.backbone.bf16 = bf16 and not cached  # what is encoded once is encoded in full
+        objective = ImitationObjective(policy, stage, bf16)
+        if found:
+            restore(objective, found.model, run.checkpoints.folder)
+        began = time.monotonic()
+        batches = ImitationBatches(run.prepared.windows, stage, policy, seed, cached, *shard)
+        how = f"frames encoded once in {time.monotonic() - began:.1f} s" if cached else "end to end, backbone included"
+        run.log.say(f"{name}: {len(run.prepared.windows)} windows, {how}")
+    if found:
+        restore(objective, found.model, run.checkpoints.folder)
+    optimisation = Optimisation(objective.parts, stage)
+    start = 0
+    if found:
+        start = found.step
+        optimisation.restore(found.optimisation, start)
+    model, optimizer = accelerator.prepare(objective, optimisation.optimizer)
+    size, sums, since, mark = batches.order.batch_size, {}, 0, time.monotonic()
+    with StageProgress(name, start, stage.steps, accelerator.is_main_process) as progress:
+        for step in range(start, stage.steps):
+            rate = optimisation.set_learning_rate(step)
+            torch.manual_seed(step_seed(config.seed, index, step, accelerator.process_index))
+            losses = model(batches(step))
+            accelerator.backward(losses.total)
+            accelerator.clip_grad_norm_(optimisation.parameters.values(), config.gradient_clip)
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            optimisation.update_average()
+            done, since = step + 1, since + 1
+            for part, value in {"total": losses.total.detach(), **losses.parts}.items():
+                sums[part] = sums.get(part, 0) + value
+            if done % config.log_every == 0 or done == stage.steps:
+                mean = {part: float(value) / since for part, value in sums.items()}
+                if not np.isfinite(mean["total"]):
+                    raise FloatingPointError(f"{name} step {done}: the loss is {mean['total']}; lower {name}.lr")
+                now = time.monotonic()
+                speed = since * size / (now - mark)
+                run.log.record(name, done, mean, rate, speed)
+                progress.update(done, mean, speed)
+                sums, since, mark = {}, 0, now
+            if done % config.checkpoint_every == 0 and done < stage.steps and accelerator.is_main_process:
+                state = objective.state_dict()
+                run.checkpoints.save(Checkpoint(index, done, state, optimisation.state(), policy.tokenizer.to_json()))
+    optimisation.adopt_average()
+    policy.requires_grad_(False)
+    if accelerator.is_main_process:
+        run.checkpoints.save(Checkpoint(index + 1, 0, policy.state_dict(), {}, policy.tokenizer.to_json()))
+
+
+def _identity(config: TrainConfig, prepared: Prepared) -> dict[str, Any]:
+    """What decides the weights: the configuration without bookkeeping, and the store."""
+    values = to_dict(replace(config, cameras=prepared.cameras))
+    for name in BOOKKEEPING:
+        values.pop(name)
+    return {"config": values, "episodes": len(prepared.store), "windows": len(prepared.windows)}

@@ -1,0 +1,231 @@
+"""The steps of a run: demonstrations, gate, training, evaluation, report. Each reads and writes one folder.
+
+    RUN/demonstrations.zarr   collect      RUN/policy/           train       RUN/config.yaml    what made all this
+    RUN/gate.json             data check   RUN/episodes.parquet  eval        RUN/timings.json   seconds of each step
+    RUN/training.jsonl ...    train        RUN/summary.json      eval        RUN/report.html    report
+
+A step whose input is missing refuses with a `StepError` that names the command that makes it.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from .envs.rendering_backend import select_backend
+from .eval.records import make_record
+from .run_config import RunConfig, write_sections, written_sections
+
+PRODUCTS = (
+    *("demonstrations.zarr", "gate.json", "config.yaml", "training.jsonl", "tensorboard", "checkpoints", "policy"),
+    *("episodes.parquet", "media", "summary.json", "report.html", "timings.json", "record.json"),
+)
+"""Everything that the steps of a run leave in its folder."""
+
+_SHOWN_FINDINGS = 20
+_NESTED_METRICS = ("per_task", "wall_seconds")
+
+
+class StepError(Exception):
+    """A step that cannot go on; the message says what to do."""
+
+
+def demo(config: RunConfig, command: Sequence[str], record: str | None) -> None:
+    """All steps, one after the other, in a folder that holds no run yet (or with `overwrite`, no longer)."""
+    out = Path(config.out)
+    present = [name for name in PRODUCTS if (out / name).exists()]
+    if present and not config.overwrite:
+        raise StepError(
+            f"{out} holds a run already ({', '.join(present)})\n  start again with `--overwrite true`, "
+            "choose another folder with `--out`, or go on with the run's next step, such as `deixis train`"
+        )
+    _check_names(config)
+    for name in present:
+        _remove(out / name)
+    collect(config)
+    check(config, None)
+    train(config, None)
+    evaluate(config, command, None, record)
+    report(config)
+    _write_results(config, command, record)  # once more: now the seconds of the report are known too
+    _print_summary(out)
+
+
+def collect(config: RunConfig) -> None:
+    """Record the expert's demonstrations."""
+    out = Path(config.out)
+    store = out / "demonstrations.zarr"
+    if store.exists():
+        if not config.overwrite:
+            raise StepError(
+                f"{store} is there already\n  replace it with `--overwrite true` or choose another folder with `--out`"
+            )
+        _remove(store)
+    _check_names(config)
+    with _timed(out, "collect"):
+        select_backend()  # before anything imports mujoco; worker processes inherit the choice
+        from .envs.collect import collect as collect_demonstrations
+
+        write_sections(config, ("collect", "seed"), out / "config.yaml")
+        with _progress("demonstrations") as advance:
+            collect_demonstrations(config.collect, store, seed=config.seed, progress=advance)
+
+
+def check(config: RunConfig, store: str | None) -> None:
+    """Run the gate over a store; its report goes to gate.json when the store is the run's own."""
+    out = Path(config.out)
+    path = _existing(store or out / "demonstrations.zarr", "deixis collect")
+    with _timed(out if store is None else None, "check"):
+        from .datasets.store import TrajectoryStore
+        from .datasets.timestamps import check_store
+
+        report = check_store(TrajectoryStore.open(path))
+    if store is None:
+        (out / "gate.json").write_text(report.to_json(), "utf-8")
+    print(f"{path}: {len(report.findings)} findings")
+    for finding in report.findings[:_SHOWN_FINDINGS]:
+        print(f"  {finding}")
+    if len(report.findings) > _SHOWN_FINDINGS:
+        print(f"  ... and {len(report.findings) - _SHOWN_FINDINGS} more")
+    if not report.ok:
+        raise StepError(f"{path} has errors, so nothing can be trained on it")
+
+
+def train(config: RunConfig, store: str | None) -> None:
+    """Train every stage that has steps."""
+    out = Path(config.out)
+    path = _existing(store or out / "demonstrations.zarr", "deixis collect")
+    with _timed(out, "train"):
+        from .policies.training.train import train as train_policy
+
+        training = config.training()
+        write_sections(config, vars(training).keys() - {"overwrite"}, out / "config.yaml")
+        train_policy(training, path, out)
+
+
+def evaluate(config: RunConfig, command: Sequence[str], checkpoint: str | None, record: str | None) -> None:
+    """Run the policy in closed loop and write the summary and its record."""
+    out = Path(config.out)
+    folder = _existing(checkpoint or out / "policy", "deixis train")
+    with _timed(out, "eval"):
+        select_backend()  # before anything imports mujoco; worker processes inherit the choice
+        from .eval.success import evaluate as evaluate_policy
+
+        write_sections(config, ("eval",), out / "config.yaml")
+        evaluate_policy(folder, config.eval, out)
+    _write_results(config, command, record)
+
+
+def report(config: RunConfig) -> None:
+    """Write report.html from what the other steps left."""
+    out = Path(config.out)
+    _existing(out / "episodes.parquet", "deixis eval")
+    with _timed(out, "report"):
+        from .eval.report import write_report
+
+        page = write_report(out)
+    print(f"report: {page}")
+
+
+def _write_results(config: RunConfig, command: Sequence[str], record: str | None) -> None:
+    """Write summary.json and the record of its numbers, to the file `record` or else to record.json."""
+    from .eval.summary import write_summary
+
+    out = Path(config.out)
+    summary = write_summary(out)
+    numbers = (int, float, list)
+    metrics = {name: value for name, value in summary.items() if isinstance(value, numbers) or name in _NESTED_METRICS}
+    seed = written_sections(out / "config.yaml").get("seed")
+    name, path = (Path(record).stem, Path(record)) if record else (out.name, out / "record.json")
+    make_record(name, shlex.join(["deixis", *command]), metrics, [] if seed is None else [seed]).write(path)
+
+
+@contextmanager
+def _timed(out: Path | None, step: str) -> Iterator[None]:
+    """Note the seconds of a step that ends well in `out`/timings.json."""
+    started = time.perf_counter()
+    yield
+    if out is None:
+        return
+    path = out / "timings.json"
+    timings: dict[str, Any] = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+    timings[step] = round(time.perf_counter() - started, 2)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(timings, indent=2) + "\n", "utf-8")
+
+
+def _check_names(config: RunConfig) -> None:
+    """Refuse unknown suites and splits before anything is made."""
+    from .envs.suites import suite_named
+    from .envs.tabletop.splits import SPLITS
+
+    for section, name in (("collect", config.collect.suite), ("eval", config.eval.suite)):
+        try:
+            suite_named(name)
+        except ValueError as error:
+            raise StepError(f"{section}.{error}") from error
+    if config.collect.split not in SPLITS:
+        raise StepError(f"collect.split: found {config.collect.split!r}, wanted one of {', '.join(SPLITS)}")
+
+
+@contextmanager
+def _progress(what: str) -> Iterator[Callable[[int, int, int], None]]:
+    """A progress bar; yields what to call with (done, wanted, failed)."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, TextColumn("{task.fields[failed]} failed")) as bar:
+        task = bar.add_task(what, total=None, failed=0)
+
+        def advance(done: int, wanted: int, failed: int) -> None:
+            bar.update(task, completed=done, total=wanted, failed=failed)
+
+        yield advance
+
+
+def _existing(path: str | Path, maker: str) -> Path:
+    path = Path(path)
+    if not path.exists():
+        raise StepError(f"{path} is not there\n  `{maker}` makes it; `--out` names the folder of the run")
+    return path
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+
+
+def _print_summary(out: Path) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    summary = json.loads((out / "summary.json").read_text("utf-8"))
+    table = Table(title=f"{out}: {summary['episodes']} unseen episodes")
+    table.add_column("measure")
+    table.add_column("value", justify="right")
+    table.add_column("95% interval", justify="right")
+    rows = {"success": ("success_rate", "ci95")}
+    rows |= {
+        name.replace("_", " "): (f"{name}_rate", f"{name}_ci95")
+        for name in ("wrong_object", "null_success", "swap_follow")
+    }
+    for label, (rate, interval) in rows.items():
+        if summary.get(rate) is not None:
+            table.add_row(label, f"{summary[rate]:.1%}", "{:.1%} to {:.1%}".format(*summary[interval]))
+    for task, result in summary["per_task"].items():
+        table.add_row(f"  {task}", f"{result['rate']:.1%}", "{:.1%} to {:.1%}".format(*result["ci95"]))
+    timings = json.loads((out / "timings.json").read_text("utf-8"))
+    console = Console()
+    console.print(table)
+    console.print(
+        f"{sum(timings.values()):.0f} s in all: " + ", ".join(f"{step} {s:.0f} s" for step, s in timings.items())
+    )
+    console.print(f"report: {out / 'report.html'}")

@@ -1,0 +1,56 @@
+"""Films: which episodes, and that film and strip show them."""
+
+import numpy as np
+from PIL import Image
+
+from deixis.envs.suites import suite_named
+from deixis.eval.media import choose_clips, film, read_index, write_index
+
+
+def test_choice_alternates_outcomes_and_tasks(records):
+    chosen = choose_clips(records, 6)
+    assert len({(r.condition, r.task, r.index) for r in chosen}) == 6
+    assert {(r.condition, r.success) for r in chosen} == {
+        (c, s) for c in ("correct", "null", "swap") for s in (True, False)
+    }
+    assert len({r.task for r in chosen}) == 3
+    assert choose_clips(records, 6) == chosen
+    assert choose_clips(records, 0) == []
+    assert sorted(r.index for r in choose_clips(records[:4], 9)) == [0, 1, 2, 3]
+
+
+def test_film_and_strip(tmp_path, make_record):
+    """A real episode of random actions, with an instruction that Pillow's font cannot draw."""
+    env = suite_named("tabletop-demo").make(render_mode="rgb_array", disable_env_checker=True)
+    record = make_record("push", 7, success=False, steps=9, instruction="把红色方块推到左边")
+    env.action_space.seed(0)
+
+    def episode(on_step):
+        env.reset(seed=1, options={"task": "push"})
+        on_step()
+        for _ in range(record.steps):
+            env.step(env.action_space.sample())
+            on_step()
+        return record
+
+    (tmp_path / "stale.webp").touch()
+    clip = film(env, episode, tmp_path)
+    write_index([clip], tmp_path)
+    assert read_index(tmp_path) == [clip]
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["index.json", clip.film, clip.strip])
+    assert (clip.instruction, clip.success, clip.steps) == (record.instruction, False, 9)
+    with Image.open(tmp_path / clip.film) as image:
+        assert getattr(image, "n_frames", 1) == record.steps + 1
+        first, bar = np.array(image.convert("RGB")), image.height - image.width
+        image.seek(image.n_frames - 1)  # pyright: ignore[reportAttributeAccessIssue]
+        last = np.array(image.convert("RGB"))
+    assert bar > 20
+    assert (first[-bar:] != last[-bar:]).any()  # "step 0" and the outcome
+    assert (first[:-bar] != last[:-bar]).any()  # the arm has moved
+    assert first[-bar:].max() > 150  # text on a dark bar
+    with Image.open(tmp_path / clip.strip) as strip:
+        assert 6 * strip.height < strip.width < 7 * strip.height
+
+
+def test_nothing_filmed_is_an_empty_list(tmp_path):
+    assert read_index(tmp_path) == []

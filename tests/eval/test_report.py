@@ -1,0 +1,182 @@
+"""The page: self-contained, escaped, whole with everything there and with nothing but the table."""
+
+import html
+import json
+from html.parser import HTMLParser
+
+import pytest
+from PIL import Image
+
+from deixis.eval.charts import curve, nice_ticks, running_mean
+from deixis.eval.media import Clip, write_index
+from deixis.eval.report import ReportError, controls, duration, ending, learning_curves, percent, verdict, write_report
+from deixis.eval.results import write_table
+from deixis.eval.summary import summarise
+
+HOSTILE = '<script>alert("x")</script>'
+
+
+class Page(HTMLParser):
+    """Collects tags, what they point to, and text; complains about tags that do not close."""
+
+    VOID = frozenset({"meta", "img", "br", "line", "circle", "polyline", "link", "input"})
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.links: list[str] = []
+        self.texts: list[str] = []
+        self.open: list[str] = []
+        self.feed(text)
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.links += [value for name, value in attrs if name in ("src", "href", "xlink:href", "data") and value]
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        if tag not in self.VOID:
+            assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.texts.append(data)
+
+
+@pytest.fixture
+def run_dir(tmp_path, records, make_record):
+    """A run folder with every file that a run leaves, some of them hostile."""
+    failed = make_record("place", 99, success=False, instruction=HOSTILE, first_grasped="green ball")
+    write_table([*records, failed], tmp_path / "episodes.parquet")
+    (tmp_path / "timings.json").write_text('{"collect": 42.3, "check": 3.2, "train": 388.1, "eval": 3700}')
+    lines = [
+        {"stage": stage, "step": step, "time_s": step, "lr": 1e-3, "samples_per_s": 400.0, "loss": loss}
+        for stage, names in (("align", ("grounding", "contrastive")), (HOSTILE, ("action",)))
+        for step in range(10, 510, 10)
+        for loss in [dict.fromkeys(names, 100.0 / step)]
+    ]
+    text = "\n".join(json.dumps(line) for line in [*lines, lines[3]])
+    (tmp_path / "training.jsonl").write_text(text + '\n{"stage": "align", "st')
+    (tmp_path / "config.yaml").write_text(f"seed: 0 # {HOSTILE}\n")
+    finding = {"severity": "warning", "episode": 3, "stream": "camera.front", "row": 12, "check": "jitter"}
+    finding |= {"found": HOSTILE, "expected": "less", "action": "look"}
+    (tmp_path / "gate.json").write_text(json.dumps({"ok": True, "episodes": 1000, "findings": [finding] * 30}))
+    record = {"command": f"deixis demo {HOSTILE}", "commit": None, "date": "2026-01-01", "hardware": {"cores": 2}}
+    (tmp_path / "record.json").write_text(json.dumps(record))
+    (tmp_path / "media").mkdir()
+    for name in ("a.webp", "a.png"):
+        Image.new("RGB", (8, 8)).save(tmp_path / "media" / name)
+    write_index(
+        [Clip("a.webp", "a.png", "lift", 0, "swap", HOSTILE, False, 80, "red cube", "ball", None)], tmp_path / "media"
+    )
+    return tmp_path
+
+
+def test_a_whole_page(run_dir):
+    text = write_report(run_dir).read_text("utf-8")
+    page = Page(text)
+    assert "script" not in page.tags
+    assert text.count(html.escape(HOSTILE, quote=False)[:10]) >= 6
+    assert page.links
+    assert all(link.startswith("data:image/") for link in page.links)
+    assert "http" not in text.replace("http-equiv", "")
+    assert "@import" not in text
+    assert "url(" not in text
+    assert page.tags.count("svg") == 3
+    shown = " ".join(page.texts)
+    for expected in (
+        "Success by task",
+        "42 s",
+        "6 min 28 s",
+        "1 h 1 min",
+        "30 findings",
+        "jitter",
+        "2.13.0",
+        "0123456789abcdef",
+    ):
+        assert expected in shown
+    assert write_report(run_dir).read_text("utf-8") == text
+
+
+def test_the_table_alone_is_enough(tmp_path, make_record):
+    write_table([make_record(index=index) for index in range(3)], tmp_path / "episodes.parquet")
+    page = Page(write_report(tmp_path).read_text("utf-8"))
+    shown = " ".join(page.texts)
+    assert "100%" in shown
+    assert "Episodes on film" not in shown
+    assert "Training" not in shown
+
+
+def test_errors_name_the_file(tmp_path, make_record):
+    with pytest.raises(FileNotFoundError, match=r"episodes.parquet: not found; `deixis eval` writes it"):
+        write_report(tmp_path)
+    write_table([make_record()], tmp_path / "episodes.parquet")
+    (tmp_path / "gate.json").write_text("{")
+    with pytest.raises(ReportError, match=r"gate.json: is not valid JSON"):
+        write_report(tmp_path)
+    (tmp_path / "gate.json").unlink()
+    (tmp_path / "training.jsonl").write_text('{"step": 1}\n{"step": 2}\n')
+    with pytest.raises(ReportError, match=r"training.jsonl, line 1: found"):
+        write_report(tmp_path)
+
+
+def test_verdict_and_controls(records, make_record):
+    summary = summarise(records, {})
+    first, second = verdict(summary)
+    successes = sum(r.success for r in records if r.condition == "correct")
+    assert first.startswith(f"Reached the goal in {successes} of 30 unseen episodes (95% interval ")
+    assert "told nothing" in second
+    assert len(controls(summary)) == 5
+    alone = summarise([make_record()], {})
+    assert [row["label"] for row in controls(alone)] == ["Wrong object"]
+    assert verdict(alone)[1] == "It acted on a wrong object in 0%."
+
+
+def test_endings(make_record):
+    assert ending(make_record()) == "success"
+    assert ending(make_record(success=False)) == "unfinished"
+    assert ending(make_record(success=False, first_grasped="blue cube")) == "wrong"
+    assert ending(make_record(success=False, first_grasped=None, first_moved=None)) == "idle"
+
+
+def test_learning_curves(run_dir):
+    stages = learning_curves(run_dir / "training.jsonl")
+    assert [(stage["stage"], stage["steps"], stage["rate"]) for stage in stages] == [
+        ("align", 500, "400"),
+        (HOSTILE, 500, "400"),
+    ]
+    assert [item["name"] for item in stages[0]["curves"]] == ["grounding", "contrastive"]
+    assert stages[0]["curves"][0]["last"] == "0.2"
+    assert learning_curves(run_dir / "none.jsonl") == []
+
+
+def test_curve():
+    steps = list(range(1, 1001))
+    assert "alert" in curve(steps, steps, HOSTILE)
+    assert "<script" not in curve(steps, steps, HOSTILE)
+    assert curve(steps, steps, "loss").count(",") < 2000  # long curves are thinned
+    assert ">0.01</text>" in curve([1, 2, 3], [0.01, 1.0, 9.0], "loss")
+    assert "no finite value" in curve([1], [float("nan")], "loss")
+    for values in ([1.0], [2.0, 2.0], [0.0, 1e-9], [-3.0, float("inf"), 5.0], [1e6, 1e-6]):
+        drawn = curve(range(len(values)), values, "loss")
+        assert "nan" not in drawn
+        assert "inf" not in drawn
+
+
+def test_ticks_and_mean():
+    assert nice_ticks(0.0, 1.0) == [0.0, 0.5, 1.0]
+    assert nice_ticks(0.13, 0.94) == [0.0, 0.5, 1.0]
+    assert nice_ticks(3.0, 3.0) == [2.5, 3.0, 3.5]
+    assert running_mean([1.0, 3.0, 5.0], 0.67).tolist() == [1.0, 2.0, 4.0]  # pyright: ignore[reportArgumentType]
+
+
+def test_words():
+    assert [percent(0.905), percent(0.9), percent(1.0), percent(0.126, 0)] == ["90.5%", "90%", "100%", "13%"]
+    assert [duration(s) for s in (0.04, 9.96, 73.4, 60, 3660)] == [
+        "0.0 s",
+        "10.0 s",
+        "1 min 13 s",
+        "1 min",
+        "1 h 1 min",
+    ]

@@ -1,0 +1,103 @@
+"""The whole evaluation with real workers: the table does not depend on how many there are or on one that dies."""
+
+import io
+import multiprocessing
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from deixis.envs.suites import suite_named
+from deixis.eval.config import EvalConfig
+from deixis.eval.media import read_index
+from deixis.eval.results import read_table, table_digest
+from deixis.eval.success import evaluate, plan
+from deixis.eval.workers import WorkerError
+
+CONFIG = EvalConfig(episodes=5, control_episodes=3, workers=2, videos=3)
+
+
+def quiet() -> Console:
+    return Console(file=io.StringIO(), width=200)
+
+
+def said(console: Console) -> str:
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+@pytest.fixture(scope="module")
+def evaluated(policy_folder, tmp_path_factory):
+    out, console = tmp_path_factory.mktemp("evaluated"), quiet()
+    return evaluate(policy_folder, CONFIG, out, console), out, said(console)
+
+
+def test_plan_is_balanced_and_paired():
+    suite = suite_named("tabletop-demo")
+    jobs = plan(suite, EvalConfig(episodes=200, control_episodes=50))
+    assert len(set(jobs)) == len(jobs) == 300
+    by_condition = {c: {(j.task, j.index) for j in jobs if j.condition == c} for c in ("correct", "null", "swap")}
+    assert sorted(Counter(task for task, _ in by_condition["correct"]).values()) == [66, 67, 67]
+    assert by_condition["null"] == by_condition["swap"] < by_condition["correct"]
+
+
+def test_the_table_is_complete_ordered_and_on_disk(evaluated, policy_folder):
+    records, out, text = evaluated
+    tasks = suite_named("tabletop-demo").tasks
+    keys = [(CONFIG.conditions.index(r.condition), tasks.index(r.task), r.index) for r in records]
+    assert keys == sorted(set(keys))
+    assert Counter(r.condition for r in records) == {"correct": 5, "null": 3, "swap": 3}
+    assert read_table(out / "episodes.parquet") == records
+    assert all(r.wall_s > 0 and len(r.policy_hash) == 16 and "mujoco" in r.versions for r in records)
+    assert "episodes 11/11" in text
+
+
+def test_one_worker_gives_the_same_table_as_two(evaluated, policy_folder, tmp_path):
+    alone = EvalConfig(episodes=5, control_episodes=3, workers=1, videos=0)
+    assert table_digest(evaluate(policy_folder, alone, tmp_path, quiet())) == table_digest(evaluated[0])
+
+
+def test_a_killed_worker_changes_nothing_and_is_said(evaluated, policy_folder, tmp_path):
+    killed = []
+
+    def kill_a_worker() -> None:
+        while not killed:
+            time.sleep(0.5)
+            killed.extend(p for p in multiprocessing.active_children() if p.name == "deixis worker")
+        killed[0].kill()
+
+    killer, console = threading.Thread(target=kill_a_worker), quiet()
+    killer.start()
+    records = evaluate(policy_folder, EvalConfig(episodes=5, control_episodes=3, videos=0), tmp_path, console)
+    killer.join()
+    assert table_digest(records) == table_digest(evaluated[0])
+    assert "a worker died (exit code -9) in episode" in said(console)
+    assert "running it again" in said(console)
+
+
+def test_films(evaluated):
+    records, out, _ = evaluated
+    clips = read_index(out / "media")
+    assert len(clips) == CONFIG.videos
+    files = {path.name for path in (out / "media").iterdir()}
+    assert files == {"index.json"} | {name for clip in clips for name in (clip.film, clip.strip)}
+    outcomes = {(r.condition, r.task, r.index): (r.success, r.steps) for r in records}
+    assert all(outcomes[clip.condition, clip.task, clip.index] == (clip.success, clip.steps) for clip in clips)
+
+
+def test_an_error_in_a_worker_arrives_with_its_traceback(tmp_path):
+    broken = tmp_path / "policy"
+    broken.mkdir()
+    (broken / "config.yaml").write_text("format: something else\n")
+    with pytest.raises(WorkerError, match=r"Traceback[\s\S]*config.yaml: format: found 'something else'"):
+        evaluate(broken, CONFIG, tmp_path / "out", quiet())
+    assert not (tmp_path / "out").exists()
+
+
+def test_no_policy_is_an_error_before_anything_starts(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"found no policy there"):
+        evaluate(tmp_path / "nothing", CONFIG, tmp_path, quiet())
+    assert list(Path(tmp_path).iterdir()) == []
