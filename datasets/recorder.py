@@ -73,13 +73,19 @@ def read_records(path: Path) -> list[EpisodeRecord]:
 class EpisodeWriter:
     """Appends episodes to the store at `path`; made by `TrajectoryStore.writer()` and used as a context manager.
 
-    `published` is called with each new record. Raises StoreError on entering if another writer is at work.
+    `published` is called with each new record. With `sync`, an episode is on the disk when `append` returns; without,
+    a killed process loses nothing either, but a power failure may lose the last seconds. Raises StoreError on entering
+    if another writer is at work.
     """
 
     def __init__(
-        self, path: Path, streams: Mapping[str, StreamSpec], published: Callable[[EpisodeRecord], None]
+        self,
+        path: Path,
+        streams: Mapping[str, StreamSpec],
+        published: Callable[[EpisodeRecord], None],
+        sync: bool = True,
     ) -> None:
-        self._path, self._streams, self._published = path, streams, published
+        self._path, self._streams, self._published, self._sync = path, streams, published, sync
         self._lock: WriterLock | None = None
         self._pool = ThreadPoolExecutor(_SYNC_THREADS, "store-sync")
 
@@ -102,7 +108,7 @@ class EpisodeWriter:
         return self
 
     def append(self, episode: Episode) -> int:
-        """Write one episode and return its index. When this returns, the episode is on the disk.
+        """Write one episode and return its index. When this returns, readers see the episode.
 
         Raises StoreError, and writes nothing, if the episode is not as the store declares its streams.
         """
@@ -116,7 +122,10 @@ class EpisodeWriter:
             spans[name] = (self._next_start(name), len(stream.values))
             written += self._write(name, "values", stream.values, spans[name][0])
             written += self._write(name, "stamps_ns", stream.stamps_ns, spans[name][0])
-        deque(self._pool.map(_sync, written), maxlen=0)  # the rows are on the disk before the record that counts them
+        if self._sync:
+            deque(
+                self._pool.map(_sync, written), maxlen=0
+            )  # the rows are on the disk before the record that counts them
         # The record is read back from the checked text: what is published is what a later reader will see.
         record = EpisodeRecord(**json.loads(text), spans=spans)
         self._publish(record)
@@ -166,10 +175,12 @@ class EpisodeWriter:
         partial.mkdir(exist_ok=True)
         text = json.dumps({"zarr_format": 3, "node_type": "group", "attributes": record.to_dict()}, ensure_ascii=False)
         (partial / "zarr.json").write_text(text, encoding="utf-8")
-        _sync(partial / "zarr.json")
-        _sync(partial)
+        if self._sync:
+            _sync(partial / "zarr.json")
+            _sync(partial)
         os.rename(partial, episodes / f"{self._count:06d}")
-        _sync(episodes)
+        if self._sync:
+            _sync(episodes)
 
 
 def _array(group: zarr.Group, key: str) -> zarr.Array:

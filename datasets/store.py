@@ -132,9 +132,13 @@ class TrajectoryStore:
                 f"{path}/zarr.json: missing attribute {error}; the file was changed, restore it"
             ) from error
 
-    def writer(self) -> EpisodeWriter:
-        """The one writer: `with store.writer() as writer: writer.append(episode)`. StoreError if another is at work."""
-        return EpisodeWriter(self.path, self.streams, self._published)
+    def writer(self, sync: bool = True) -> EpisodeWriter:
+        """The one writer: `with store.writer() as writer: writer.append(episode)`. StoreError if another is at work.
+
+        `sync=False` leaves it to the system when rows reach the disk: many times faster on a busy disk, safe when the
+        process is killed, not safe when the power fails.
+        """
+        return EpisodeWriter(self.path, self.streams, self._published, sync)
 
     def __len__(self) -> int:
         return len(self._records)

@@ -1,7 +1,8 @@
 """Collecting demonstrations: the expert acts, what it sees and does is recorded, and only successes are kept.
 
 An action may be disturbed before it is executed, so that the demonstrations show how to come back; the store keeps the
-clean action, which is what the expert wanted in the state it was in. What comes out depends on the configuration and the
+clean action, which is what the expert wanted in the state it was in. What comes out depends on the configuration and
+the
 seed alone: attempts are numbered, run in any order, and kept in the order of their numbers.
 """
 
@@ -25,7 +26,9 @@ from .config import CollectConfig
 from .rendering_backend import select_backend
 from .suites import suite_named
 
-SEGMENTATION_EVERY = 4  # control steps between two segmentations: they cost as much as an image, and alignment needs few
+SEGMENTATION_EVERY = (
+    4  # control steps between two segmentations: they cost as much as an image, and alignment needs few
+)
 _VERSIONS = ("deixis", "mujoco", "gymnasium", "numpy", "zarr")
 _MAX_OBJECTS = 6
 _SHOVE_CHANCE, _SHOVE_STEPS = 0.3, 3
@@ -37,7 +40,9 @@ class CollectionError(RuntimeError):
     """The expert fails too often to collect what was asked for."""
 
 
-def collect(config: CollectConfig, store_path: Path, seed: int = 0, progress: Progress | None = None) -> TrajectoryStore:
+def collect(
+    config: CollectConfig, store_path: Path, seed: int = 0, progress: Progress | None = None
+) -> TrajectoryStore:
     """Record `config.episodes` demonstrations into a new store at `store_path`.
 
     Raises:
@@ -48,16 +53,22 @@ def collect(config: CollectConfig, store_path: Path, seed: int = 0, progress: Pr
     env = suite.make(image_size=config.image_size, disable_env_checker=True)
     env_spec: EnvSpec = env.unwrapped.env_spec  # pyright: ignore[reportAttributeAccessIssue]
     env.close()
-    meta = {"suite": suite.name, "seed": seed, "split": config.split, "versions": {name: version(name) for name in _VERSIONS}}
+    meta = {
+        "suite": suite.name,
+        "seed": seed,
+        "split": config.split,
+        "versions": {name: version(name) for name in _VERSIONS},
+    }
     store = TrajectoryStore.create(store_path, env_spec, _streams(env_spec), meta)
     kept = failed = 0
-    with store.writer() as writer:
+    with store.writer(sync=False) as writer:  # demonstrations can be made again: no need to wait for the disk
         for episode in _ordered_attempts(config, seed):
             if episode is None:
                 failed += 1
                 if failed > max(20, config.episodes):
                     raise CollectionError(
-                        f"collection of {config.suite!r}: {failed} of {failed + kept} attempts failed, wanted at most half; "
+                        f"collection of {config.suite!r}: {failed} of {failed + kept} attempts "
+                        "failed, wanted at most half; "
                         f"lower collect.noise (now {config.noise})"
                     )
             else:
@@ -72,9 +83,13 @@ def collect(config: CollectConfig, store_path: Path, seed: int = 0, progress: Pr
 
 def _streams(spec: EnvSpec) -> list[StreamSpec]:
     rate = spec.action.rate_hz
-    images = [StreamSpec(camera_stream(c.name), "uint8", (c.height, c.width, 3), rate, "image", "1") for c in spec.cameras]
+    images = [
+        StreamSpec(camera_stream(c.name), "uint8", (c.height, c.width, 3), rate, "image", "1") for c in spec.cameras
+    ]
     segments = [
-        StreamSpec(segmentation_stream(c.name), "uint8", (c.height, c.width), rate / SEGMENTATION_EVERY, "segmentation", "1")
+        StreamSpec(
+            segmentation_stream(c.name), "uint8", (c.height, c.width), rate / SEGMENTATION_EVERY, "segmentation", "1"
+        )
         for c in spec.cameras
     ]
     return [
@@ -131,7 +146,9 @@ class Demonstrator:
             image_size=config.image_size, split=config.split, languages=config.languages, disable_env_checker=True
         ).unwrapped
         if not isinstance(env, TabletopEnv):
-            raise CollectionError(f"suite {config.suite!r}: no expert drives {type(env).__name__}; record your own demonstrations")
+            raise CollectionError(
+                f"suite {config.suite!r}: no expert drives {type(env).__name__}; record your own demonstrations"
+            )
         self._env = env
 
     def attempt(self, number: int) -> Episode | None:
@@ -153,7 +170,7 @@ class Demonstrator:
 
 
 def _disturbance(rng: np.random.Generator, scale: float, steps: int, env: Any) -> np.ndarray:
-    """What is added to each executed action [steps, A]: small noise, and now and then a shove of a few steps. Never to the gripper."""
+    """Added to each executed action [steps, A]: small noise, now and then a shove; never to the gripper."""
     limits = np.asarray(env.env_spec.action.high)
     noise = rng.normal(0.0, scale, (steps, len(limits))) * limits
     if scale > 0 and rng.random() < _SHOVE_CHANCE:
@@ -189,4 +206,7 @@ class _Rows:
         self._stamps.setdefault(stream, []).append(step * self._period)
 
     def streams(self) -> dict[str, Stream]:
-        return {name: Stream(np.stack(rows), np.asarray(self._stamps[name], np.int64)) for name, rows in self._values.items()}
+        return {
+            name: Stream(np.stack(rows), np.asarray(self._stamps[name], np.int64))
+            for name, rows in self._values.items()
+        }

@@ -1,4 +1,4 @@
-"""Suites: named sets of tasks with published seeds. The outcome of an episode is a function of (suite, task, index) alone."""
+"""Suites: named sets of tasks with published seeds. An episode's outcome depends on (suite, task, index) alone."""
 
 from __future__ import annotations
 

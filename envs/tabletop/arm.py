@@ -1,6 +1,7 @@
 """The arm: a seven-joint manipulator with a two-finger hand, as MJCF text.
 
-Kinematics (link frames, joint limits, torque limits) are those of the Franka Emika Panda's public datasheet; link masses
+Kinematics (link frames, joint limits, torque limits) are those of the Franka Emika Panda's public datasheet; link
+masses
 follow the identification of Gaz et al., "Dynamic Identification of the Franka Emika Panda Robot" (RA-L 2019). Links are
 drawn and weighed as capsules: real inertias differ a little, and in exchange a frame renders ten times faster.
 """
@@ -58,12 +59,15 @@ def arm_body(wrist_camera: str = "") -> str:
 def _hand(wrist_camera: str) -> str:
     fingers = "".join(
         f'<body name="{side}_finger" pos="0 0 0.0584" gravcomp="1">'
-        f'<joint name="{side}_finger" type="slide" axis="0 {sign} 0" range="0 {FINGER_TRAVEL}" damping="8" armature="0.1"/>'
-        f'<geom class="finger" name="{side}_finger" type="box" pos="0 {sign * 0.0065} 0.026" size="0.009 0.0065 0.026" mass="0.05"/>'
+        f'<joint name="{side}_finger" type="slide" axis="0 {sign} 0" range="0 {FINGER_TRAVEL}" '
+        f'damping="8" armature="0.1"/>'
+        f'<geom class="finger" name="{side}_finger" type="box" pos="0 {sign * 0.0065} 0.026" '
+        f'size="0.009 0.0065 0.026" mass="0.05"/>'
         "</body>"
         for side, sign in (("left", 1), ("right", -1))
     )
-    # The hand hangs 0.107 m below the last joint, turned by -45 degrees so that at joint7 = 45 degrees its x axis is the world's.
+    # The hand hangs 0.107 m below the last joint, turned by -45 degrees so that at joint7 = 45 degrees its x axis is
+    # the world's.
     return (
         '<body name="hand" pos="0 0 0.107" quat="0.92388 0 0 -0.38268" gravcomp="1">'
         f'<geom class="hand" name="hand" type="box" pos="0 0 0.032" size="0.028 0.1 0.03" mass="0.7" rgba="{_GREY}"/>'
@@ -77,21 +81,24 @@ def arm_defaults() -> str:
     return (
         f'<default class="link"><geom contype="0" conaffinity="0" group="1" rgba="{_WHITE}"/></default>'
         '<default class="hand"><geom contype="1" conaffinity="1" condim="3"/></default>'
-        f'<default class="finger"><geom contype="1" conaffinity="1" condim="4" friction="1.6 0.02 0.001" solref="0.01 1" '
+        f'<default class="finger"><geom contype="1" conaffinity="1" condim="4" '
+        f'friction="1.6 0.02 0.001" solref="0.01 1" '
         f'priority="1" rgba="{_GREY}"/></default>'
     )
 
 
 def arm_actuators() -> str:
-    """Joint position servos with the datasheet's torque limits, and one servo for both fingers (ctrl: metres of one finger)."""
+    """Joint servos with the datasheet's torque limits, and one servo for both fingers (ctrl: metres of one)."""
     gains = (3500, 3500, 2500, 2500, 1500, 1500, 1000)
     servos = "".join(
         f'<position name="joint{i}" joint="joint{i}" kp="{kp}" kv="{kp / 10}" forcerange="-{limit} {limit}"/>'
         for i, (kp, limit) in enumerate(zip(gains, TORQUE_LIMIT, strict=True), start=1)
     )
     return (
-        '<tendon><fixed name="grip"><joint joint="left_finger" coef="0.5"/><joint joint="right_finger" coef="0.5"/></fixed></tendon>'
+        '<tendon><fixed name="grip"><joint joint="left_finger" coef="0.5"/>'
+        '<joint joint="right_finger" coef="0.5"/></fixed></tendon>'
         '<equality><joint joint1="left_finger" joint2="right_finger" solref="0.01 1"/></equality>'
         f"<actuator>{servos}"
-        f'<position name="grip" tendon="grip" kp="800" kv="40" forcerange="-30 30" ctrlrange="0 {FINGER_TRAVEL}"/></actuator>'
+        f'<position name="grip" tendon="grip" kp="800" kv="40" forcerange="-30 30" '
+        f'ctrlrange="0 {FINGER_TRAVEL}"/></actuator>'
     )

@@ -1,6 +1,7 @@
 """Cartesian control: a tool pose that moves by small steps, followed by joint servos through damped least squares.
 
-The step of Nakamura & Hanafusa (1986): dq = J^T (J J^T + lambda^2 I)^-1 e, with the null space used to stay near the home posture.
+The step of Nakamura & Hanafusa (1986): dq = J^T (J J^T + lambda^2 I)^-1 e, with the null space used to stay
+near the home posture.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ YAW_LIMIT = np.pi / 2
 
 
 class CartesianController:
-    """Turns tool displacements into joint targets. The tool always points straight down; it may turn about the vertical."""
+    """Turns tool displacements into joint targets. The tool points straight down and may turn about the vertical."""
 
     def __init__(self) -> None:
         self._model = mujoco.MjModel.from_xml_string(arm_xml())

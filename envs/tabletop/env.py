@@ -16,7 +16,7 @@ from .arm import FINGER_TRAVEL, JOINTS
 from .control import CartesianController, tool_yaw
 from .grammar import PHRASINGS, VERBS, Goal, all_goals
 from .predicates import SuccessMonitor
-from .scene import SceneObject, other_goal, sample_scene
+from .scene import other_goal, sample_scene
 from .splits import SPLITS
 from .state import History, ObjectState, StateReader, update_history
 from .world import HOME_QPOS, TIMESTEP, world_xml
@@ -55,12 +55,17 @@ def _characters() -> str:
 class TabletopEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
     """One arm, three to six objects, one instruction.
 
-    Observation: `camera.front` and `camera.wrist` uint8 [image_size, image_size, 3]; `proprio` float32 [13] (names and units in
-    `env_spec.proprio`); `instruction` text. Action float32 [5]: tool displacement dx, dy, dz (metres a step, world axes), dyaw
-    (radians a step), gripper (-1 closed, 1 open), at 10 Hz. Reward 1 at success, else 0; an episode terminates at success.
+    Observation: `camera.front` and `camera.wrist` uint8 [image_size, image_size, 3]; `proprio` float32 [13] (names
+    and units in
+    `env_spec.proprio`); `instruction` text. Action float32 [5]: tool displacement dx, dy, dz (metres a step, world
+    axes), dyaw
+    (radians a step), gripper (-1 closed, 1 open), at 10 Hz. Reward 1 at success, else 0; an episode terminates at
+    success.
 
-    `reset(seed, options)`: options `task` (a verb), `condition`: `correct`, `null` (no instruction) or `swap` (the instruction
-    names another object of the same scene; success is then judged by it), `instruction` (a text to show instead), `objects`
+    `reset(seed, options)`: options `task` (a verb), `condition`: `correct`, `null` (no instruction) or `swap` (the
+    instruction
+    names another object of the same scene; success is then judged by it), `instruction` (a text to show instead),
+    `objects`
     (how many, 3 to 6). The scene depends on the seed and the task alone, so conditions can be compared pairwise.
     """
 
@@ -81,7 +86,12 @@ class TabletopEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
             raise ValueError(f"tasks: found {list(tasks)}, wanted some of {', '.join(VERBS)}")
         if split not in SPLITS:
             raise ValueError(f"split: found {split!r}, wanted one of {', '.join(SPLITS)}")
-        self.image_size, self.tasks, self.split, self.languages = image_size, tuple(tasks), SPLITS[split], tuple(languages)
+        self.image_size, self.tasks, self.split, self.languages = (
+            image_size,
+            tuple(tasks),
+            SPLITS[split],
+            tuple(languages),
+        )
         self.held_out_phrasings = held_out_phrasings
         self.render_mode, self._render_size = render_mode, render_size
         self.env_spec = EnvSpec(
@@ -98,14 +108,18 @@ class TabletopEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
                 "instruction": gymnasium.spaces.Text(_TEXT_LENGTH, min_length=0, charset=_characters()),
             }
         )
-        self.action_space = gymnasium.spaces.Box(np.float32(ACTION.low), np.float32(ACTION.high), dtype=np.float32)
+        self.action_space = gymnasium.spaces.Box(
+            np.asarray(ACTION.low, np.float32), np.asarray(ACTION.high, np.float32), dtype=np.float32
+        )
         self._controller = CartesianController()
         self._observing = True
         self._images: dict[str, np.ndarray] = {}
 
     # ---- Gymnasium ----
 
-    def reset(self, *, seed: int | None = None, options: Mapping[str, Any] | None = None) -> tuple[dict[str, Any], dict[str, Any]]:
+    def reset(
+        self, *, seed: int | None = None, options: Mapping[str, Any] | None = None
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
         super().reset(seed=seed)
         options = dict(options or {})
         episode_seed = seed if seed is not None else int(self.np_random.integers(2**31))
@@ -157,7 +171,7 @@ class TabletopEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         return self._assemble()
 
     def segmentation(self, camera: str) -> np.ndarray:
-        """uint8 [image_size, image_size]: i + 1 where object i of the scene is seen, 255 the robot, 0 all else. Truth: never an observation."""
+        """uint8 [image_size, image_size]: i + 1 for object i of the scene, 255 the robot, else 0. Never observed."""
         return self._renderer.segmentation(self.data, camera, self.image_size, self.image_size, self._segment_of_geom)
 
     def object_state(self, name: str) -> ObjectState:
@@ -192,7 +206,9 @@ class TabletopEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         self._tool = self.model.site("tool").id
         joints = HOME_QPOS[:7] + rng.uniform(-_START_JITTER, _START_JITTER, 7)
         self._controller.reset(joints)
-        joints = self._controller.step(np.zeros(3), -self._controller.yaw, self._controller.position)  # tool upright again
+        joints = self._controller.step(
+            np.zeros(3), -self._controller.yaw, self._controller.position
+        )  # tool upright again
         self.data.qpos[:7], self.data.qpos[7:9] = joints, HOME_QPOS[7:]
         self.data.ctrl[:7], self.data.ctrl[7] = joints, FINGER_TRAVEL
         mujoco.mj_step(self.model, self.data, _SETTLE_STEPS)
@@ -234,7 +250,9 @@ class TabletopEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
     def _checked_action(self, action: np.ndarray) -> np.ndarray:
         array = np.asarray(action, dtype=np.float64)
         if array.shape != (len(ACTION.names),) or not np.isfinite(array).all():
-            raise ValueError(f"action: found {action!r}, wanted {len(ACTION.names)} finite numbers: {', '.join(ACTION.names)}")
+            raise ValueError(
+                f"action: found {action!r}, wanted {len(ACTION.names)} finite numbers: {', '.join(ACTION.names)}"
+            )
         return np.clip(array, ACTION.low, ACTION.high)
 
     def _checked_options(self, options: Mapping[str, Any], seed: int) -> tuple[str, str, int | None]:
@@ -243,7 +261,11 @@ class TabletopEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
             if key not in known:
                 raise ValueError(f"reset option {key!r} is unknown; known: {', '.join(known)}")
         default_task = self.tasks[int(np.random.default_rng((seed, 9)).integers(len(self.tasks)))]
-        task, condition, objects = options.get("task", default_task), options.get("condition", "correct"), options.get("objects")
+        task, condition, objects = (
+            options.get("task", default_task),
+            options.get("condition", "correct"),
+            options.get("objects"),
+        )
         if task not in VERBS:
             raise ValueError(f"reset option 'task': found {task!r}, wanted one of {', '.join(VERBS)}")
         if condition not in CONDITIONS:
@@ -251,4 +273,3 @@ class TabletopEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         if objects is not None and not 3 <= objects <= 6:
             raise ValueError(f"reset option 'objects': found {objects!r}, wanted 3 to 6")
         return task, condition, objects
-

@@ -1,6 +1,7 @@
 """The expert: closed-loop control of every task from the simulator's truth.
 
-Each action depends on the present state alone, so that whatever goes wrong (an object slips, a finger knocks it aside) is
+Each action depends on the present state alone, so that whatever goes wrong (an object slips, a finger knocks it
+aside) is
 answered by the action that fits the new state: recoveries need no code of their own, and a policy can imitate them.
 """
 
@@ -39,7 +40,9 @@ def expert_action(env: TabletopEnv) -> np.ndarray:
     return _put(env, target)
 
 
-def _action(env: TabletopEnv, goal: np.ndarray, gripper: float, yaw: float = 0.0, speed: float = _MAX_STEP) -> np.ndarray:
+def _action(
+    env: TabletopEnv, goal: np.ndarray, gripper: float, yaw: float = 0.0, speed: float = _MAX_STEP
+) -> np.ndarray:
     """Move the tool towards `goal` (metres [3]) by at most `speed` (metres a step)."""
     step = goal - env.tool_position
     distance = float(np.linalg.norm(step))
@@ -103,7 +106,7 @@ def _destination(env: TabletopEnv) -> tuple[np.ndarray, float]:
         raise ValueError(f"a {goal.verb!r} has no destination")
     reference = env.object_state(goal.reference.name)
     if goal.verb == "move":
-        return np.array(move_destination(goal, reference.position)), 0.0
+        return np.array(move_destination(goal, reference.position.tolist())), 0.0
     return reference.position[:2].copy(), float(reference.position[2]) + EXTENT[reference.shape].half_height
 
 

@@ -61,11 +61,14 @@ def _geoms(name: str, shape: str, colour: str | None) -> str:
         return f'<geom class="object" type="box" size="{CUBE_HALF} {CUBE_HALF} {CUBE_HALF}" mass="0.06" {paint}/>'
     # condim 6: without rolling friction a ball, or a cylinder on its side, would never come to rest.
     if shape == "cylinder":
-        return f'<geom class="object" type="cylinder" size="{CYLINDER_RADIUS} {CYLINDER_HALF}" condim="6" mass="0.06" {paint}/>'
+        size = f"{CYLINDER_RADIUS} {CYLINDER_HALF}"
+        return f'<geom class="object" type="cylinder" size="{size}" condim="6" mass="0.06" {paint}/>'
     if shape == "ball":
         return f'<geom class="object" type="sphere" size="{BALL_RADIUS}" condim="6" mass="0.05" {paint}/>'
     if shape == "plate":
-        return f'<geom class="object" type="cylinder" size="{PLATE_RADIUS} {PLATE_HALF}" mass="0.4" {_rgba(PLATE_RGB)}/>'
+        return (
+            f'<geom class="object" type="cylinder" size="{PLATE_RADIUS} {PLATE_HALF}" mass="0.4" {_rgba(PLATE_RGB)}/>'
+        )
     if shape == "bowl":
         return _bowl()
     raise ValueError(f"object {name!r}: unknown shape {shape!r}; known: {', '.join(EXTENT)}")
@@ -79,10 +82,13 @@ def _bowl() -> str:
     wall, lifted = 0.003, 0.002
     half_side = BOWL_RADIUS * tan(pi / _BOWL_SIDES)
     sides = "".join(
-        f'<geom class="object" type="box" size="{wall} {half_side} {BOWL_HEIGHT / 2 - lifted}" mass="0.03" {_rgba(BOWL_RGB)} '
-        f'pos="{(BOWL_RADIUS - wall) * cos(angle)} {(BOWL_RADIUS - wall) * sin(angle)} {BOWL_HEIGHT / 2 - BOWL_BASE_HALF}" '
+        f'<geom class="object" type="box" size="{wall} {half_side} {BOWL_HEIGHT / 2 - lifted}" '
+        f'mass="0.03" {_rgba(BOWL_RGB)} '
+        f'pos="{(BOWL_RADIUS - wall) * cos(angle)} {(BOWL_RADIUS - wall) * sin(angle)} '
+        f'{BOWL_HEIGHT / 2 - BOWL_BASE_HALF}" '
         f'quat="{cos(angle / 2)} 0 0 {sin(angle / 2)}"/>'
         for angle in (2 * pi * side / _BOWL_SIDES for side in range(_BOWL_SIDES))
     )
-    base = f'<geom class="object" type="cylinder" size="{BOWL_RADIUS - wall} {BOWL_BASE_HALF}" mass="0.2" {_rgba(BOWL_RGB)}/>'
+    base = f'<geom class="object" type="cylinder" size="{BOWL_RADIUS - wall} {BOWL_BASE_HALF}" '
+    base += f'mass="0.2" {_rgba(BOWL_RGB)}/>'
     return base + sides

@@ -7,7 +7,7 @@
 | push  | moved at least 6 cm to the asked side, sideways drift at most half of that, on the table all the way |
 | place | at rest on the plate / inside the bowl, let go by the hand, for 0.3 s |
 | stack | at rest on top of the other object, touching it and not the table, let go, for 0.3 s |
-| move  | at rest on the table, let go, on the asked side of the other object: at most 20 cm away, more along that side than across |
+| move  | at rest on the table, let go, at most 20 cm from the other object, more along the asked side than across |
 """
 
 from __future__ import annotations

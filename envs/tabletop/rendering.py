@@ -31,7 +31,8 @@ class _SharedContext:
             self.context = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100.value)
         except mujoco.FatalError as error:
             raise RenderingError(
-                f"MuJoCo cannot draw: {error}. It was imported before MUJOCO_GL was chosen; import deixis.envs.tabletop.env before "
+                f"MuJoCo cannot draw: {error}. It was imported before MUJOCO_GL was chosen; import "
+                f"deixis.envs.tabletop.env before "
                 f"mujoco, or set MUJOCO_GL={_BACKEND} before Python starts"
             ) from error
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN.value, self.context)
@@ -70,7 +71,9 @@ class SceneRenderer:
         self._update(data, camera)
         return self._render(height, width)
 
-    def segmentation(self, data: mujoco.MjData, camera: str, height: int, width: int, value_of_geom: np.ndarray) -> np.ndarray:
+    def segmentation(
+        self, data: mujoco.MjData, camera: str, height: int, width: int, value_of_geom: np.ndarray
+    ) -> np.ndarray:
         """uint8 [height, width]: `value_of_geom[geom id]` of the geom that each pixel shows, 0 where there is none."""
         self._update(data, camera)
         self._scene.flags[mujoco.mjtRndFlag.mjRND_SEGMENT] = True
@@ -89,7 +92,13 @@ class SceneRenderer:
 
     def _update(self, data: mujoco.MjData, camera: str) -> None:
         mujoco.mjv_updateScene(
-            self._model, data, self._option, self._perturb, self._cameras[camera], mujoco.mjtCatBit.mjCAT_ALL.value, self._scene
+            self._model,
+            data,
+            self._option,
+            self._perturb,
+            self._cameras[camera],
+            mujoco.mjtCatBit.mjCAT_ALL.value,
+            self._scene,
         )
 
     def _render(self, height: int, width: int) -> np.ndarray:

@@ -20,7 +20,12 @@ from .splits import Split
 WORKSPACE_LOW, WORKSPACE_HIGH = (0.38, -0.21), (0.62, 0.21)  # metres, x and y of object centres
 FINGER_CLEARANCE = 0.042  # free space around a footprint, so that a finger fits between neighbours
 PUSH_DISTANCE = 0.06  # metres a push must move its object
-SIDES = {"left": (0.0, -1.0), "right": (0.0, 1.0), "front": (1.0, 0.0), "behind": (-1.0, 0.0)}  # as seen by the front camera
+SIDES = {
+    "left": (0.0, -1.0),
+    "right": (0.0, 1.0),
+    "front": (1.0, 0.0),
+    "behind": (-1.0, 0.0),
+}  # as seen by the front camera
 _LANE_BEFORE, _LANE_AFTER, _LANE_HALF_WIDTH = 0.07, 0.10, 0.055
 
 
@@ -44,14 +49,18 @@ class SceneObject:
         return {"name": self.name, "colour": self.colour, "shape": self.shape, "position": [self.x, self.y, height]}
 
 
-def sample_scene(verb: str, rng: np.random.Generator, split: Split, objects: int | None = None) -> tuple[tuple[SceneObject, ...], Goal]:
-    """A scene of three to six objects (or exactly `objects`) and a goal for `verb` that `split` allows and that can be reached."""
+def sample_scene(
+    verb: str, rng: np.random.Generator, split: Split, objects: int | None = None
+) -> tuple[tuple[SceneObject, ...], Goal]:
+    """A scene of three to six objects (or exactly `objects`) and a goal for `verb` that `split` allows."""
     for _ in range(200):
         goal, cast = _sample_cast(verb, rng, split, objects)
         layout = _sample_layout(cast, goal, rng)
         if layout is not None:
             return layout, goal
-    raise RuntimeError(f"no layout found for verb {verb!r} with {objects} objects under split {split.name!r}; ask for fewer objects")
+    raise RuntimeError(
+        f"no layout found for verb {verb!r} with {objects} objects under split {split.name!r}; ask for fewer objects"
+    )
 
 
 def other_goal(objects: Sequence[SceneObject], goal: Goal, rng: np.random.Generator) -> Goal:
@@ -87,7 +96,9 @@ def _sample_goal(verb: str, rng: np.random.Generator) -> Goal:
     return Goal(verb, target, None, None)
 
 
-def _sample_cast(verb: str, rng: np.random.Generator, split: Split, objects: int | None) -> tuple[Goal, list[ObjectRef]]:
+def _sample_cast(
+    verb: str, rng: np.random.Generator, split: Split, objects: int | None
+) -> tuple[Goal, list[ObjectRef]]:
     """The goal and every object of the scene, target first."""
     goal = _sample_goal(verb, rng)
     while not split.allows(goal):
@@ -164,8 +175,12 @@ def _destination_is_free(objects: Sequence[SceneObject], goal: Goal) -> bool:
     x, y = move_destination(goal, (reference.x, reference.y))
     inside = WORKSPACE_LOW[0] - 0.02 <= x <= WORKSPACE_HIGH[0] + 0.02 and abs(y) <= WORKSPACE_HIGH[1] + 0.02
     target = next(o for o in objects if o.ref == goal.target)
-    already = (target.x - reference.x) * SIDES[str(goal.relation)][0] + (target.y - reference.y) * SIDES[str(goal.relation)][1]
+    already = (target.x - reference.x) * SIDES[str(goal.relation)][0] + (target.y - reference.y) * SIDES[
+        str(goal.relation)
+    ][1]
     clear = all(
-        hypot(o.x - x, o.y - y) - EXTENT[o.shape].radius > FINGER_CLEARANCE + 0.02 for o in objects if o.ref != goal.target
+        hypot(o.x - x, o.y - y) - EXTENT[o.shape].radius > FINGER_CLEARANCE + 0.02
+        for o in objects
+        if o.ref != goal.target
     )
     return inside and clear and already < 0.0  # it must start on the other side, or there is nothing to do

@@ -114,7 +114,7 @@ class StateReader:
 
 
 def update_history(history: History, states: Sequence[ObjectState]) -> None:
-    """Note the first object touched, grasped (both fingers, off the table) and moved (by more than `MOVED`) by the robot."""
+    """Note the first object touched, grasped (both fingers, off the table) and moved (`MOVED`) by the robot."""
     for state in states:
         if state.touched:
             history.touched.add(state.name)

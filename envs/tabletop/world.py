@@ -39,14 +39,17 @@ WRIST_CAMERA = (
 
 def arm_xml() -> str:
     """The arm alone: the model on which inverse kinematics runs."""
-    return f'<mujoco><compiler angle="radian"/><default>{arm_defaults()}</default><worldbody>{arm_body()}</worldbody></mujoco>'
+    compiler = '<compiler angle="radian"/>'
+    return f"<mujoco>{compiler}<default>{arm_defaults()}</default><worldbody>{arm_body()}</worldbody></mujoco>"
 
 
 def world_xml(objects: Sequence[SceneObject]) -> str:
     """MJCF of the whole scene.
 
-    Shadows and multisampling are off and curved surfaces coarse: rendering is vertex-bound. Things rest on a plane, whose
-    contacts are exact and cheap (a box under a cylinder goes through the general convex collider); the table top is drawn only.
+    Shadows and multisampling are off and curved surfaces coarse: rendering is vertex-bound. Things rest on a plane,
+    whose
+    contacts are exact and cheap (a box under a cylinder goes through the general convex collider); the table top is
+    drawn only.
     """
     bodies = "".join(object_body(o.name, o.shape, o.colour, o.x, o.y, o.yaw) for o in objects)
     return f"""<mujoco model="tabletop">
@@ -65,9 +68,11 @@ def world_xml(objects: Sequence[SceneObject]) -> str:
   <default class="object"><geom condim="4" friction="0.9 0.01 0.0012" solref="0.01 1"/></default>
 </default>
 <worldbody>
-  <light directional="true" pos="0.4 -0.6 2" dir="0.1 0.35 -1" diffuse="0.5 0.5 0.5" specular="0 0 0" castshadow="false"/>
+  <light directional="true" pos="0.4 -0.6 2" dir="0.1 0.35 -1" diffuse="0.5 0.5 0.5" specular="0 0 0"
+         castshadow="false"/>
   {FRONT_CAMERA}
-  <geom name="table_top" type="box" pos="{TABLE_CENTRE[0]} {TABLE_CENTRE[1]} -0.02" size="{TABLE_HALF[0]} {TABLE_HALF[1]} 0.02"
+  <geom name="table_top" type="box" pos="{TABLE_CENTRE[0]} {TABLE_CENTRE[1]} -0.02"
+        size="{TABLE_HALF[0]} {TABLE_HALF[1]} 0.02"
         contype="0" conaffinity="0" rgba="0.76 0.66 0.54 1"/>
   <geom name="table" type="plane" size="2 2 0.1" friction="0.9 0.01 0.0012" solref="0.01 1" group="5"/>
   <geom name="floor" type="plane" pos="0 0 -0.45" size="3 3 0.1" contype="0" conaffinity="0" rgba="0.55 0.58 0.62 1"/>

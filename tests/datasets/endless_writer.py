@@ -29,6 +29,6 @@ def episode(index: int) -> Episode:
 
 if __name__ == "__main__":
     store = TrajectoryStore.open(sys.argv[1])
-    with store.writer() as writer:
+    with store.writer(sync=sys.argv[2] == "sync") as writer:
         while True:
             print(writer.append(episode(len(store))), flush=True)

@@ -44,13 +44,14 @@ def _lines(process: subprocess.Popen[bytes], seconds: float) -> list[bytes]:
     return text.split(b"\n")[:-1]
 
 
-def test_killed_writers_leave_only_whole_episodes(tmp_path: Path, assert_same: Any) -> None:
+@pytest.mark.parametrize("sync", ["sync", "no-sync"])
+def test_killed_writers_leave_only_whole_episodes(tmp_path: Path, assert_same: Any, sync: str) -> None:
     program, path, rng = _load_program(), tmp_path / "s.zarr", random.Random(7)
     TrajectoryStore.create(path, program.SPEC, program.STREAMS)
     finished = rounds = torn = 0
     while rounds < 5 or (torn < 2 and rounds < 20):
         rounds += 1
-        with subprocess.Popen([sys.executable, "-P", str(PROGRAM), str(path)], stdout=subprocess.PIPE) as process:
+        with subprocess.Popen([sys.executable, "-P", str(PROGRAM), str(path), sync], stdout=subprocess.PIPE) as process:
             acknowledged = _lines(process, rng.uniform(0, 0.15))
             process.send_signal(signal.SIGKILL)
         store = TrajectoryStore.open(path)

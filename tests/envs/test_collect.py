@@ -43,13 +43,15 @@ def test_segmentation_has_its_own_slower_clock(store: TrajectoryStore) -> None:
 
 
 def test_the_clean_action_is_recorded() -> None:
-    """With noise the arm goes elsewhere, yet every recorded action is what the expert asked for in the recorded state."""
+    """With noise the arm goes elsewhere, yet the recorded action is what the expert asked for."""
     episode = Demonstrator(CollectConfig(noise=0.3, workers=1), 0).attempt(0)
     assert episode is not None
     proprio, actions = episode.streams["proprio"].values, episode.streams["action"].values
     moved = np.diff(proprio[:, :3], axis=0)
     assert np.abs(moved - actions[:-1, :3]).max() > 0.01  # the disturbance was executed
-    assert np.abs(np.linalg.norm(actions[:, :3], axis=1)).max() <= 0.0455  # and not recorded: the expert's speed limit holds
+    assert (
+        np.abs(np.linalg.norm(actions[:, :3], axis=1)).max() <= 0.0455
+    )  # and not recorded: the expert's speed limit holds
 
 
 def test_an_expert_that_cannot_succeed_is_an_error(tmp_path: Path) -> None:

@@ -211,7 +211,9 @@ def test_wrong_actions_are_refused(env: TabletopEnv, action: np.ndarray) -> None
 def test_suite_seeds_are_published_and_apart_from_training() -> None:
     suite = SUITES["tabletop-demo"]
     evaluation = {suite.episode_seed(task, index) for task in suite.tasks for index in range(1000)}
-    training = {suite.demonstration_seed(task, index, seed) for task in suite.tasks for index in range(1000) for seed in (0, 1)}
+    training = {
+        suite.demonstration_seed(task, index, seed) for task in suite.tasks for index in range(1000) for seed in (0, 1)
+    }
     assert not evaluation & training
     assert [suite.episode_seed("lift", index) for index in range(3)] == LIFT_SEEDS
 
