@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,8 @@ class GroundingDataset:
 
     cameras: short names ("front"), at least one; all are segmented at the same stamps, and at each of these there
     is exactly a row of each camera, of proprioception and of the actions. In a segmentation 0 is the background, i + 1
-    the object meta["scene"][i], 255 the robot. Attributes: episode, t int64 [N], t being the action row.
+    the object meta["scene"][i], 255 the robot. frames: the cameras' images of the chosen episodes, joined, where they
+    have been read already (`WindowDataset.frames`). Attributes: episode, t int64 [N], t being the action row.
 
     Raises StoreError if there is no such row, if a stream, meta["scene"] or meta["goal"] is missing, or if there
     is no episode.
@@ -28,6 +29,7 @@ class GroundingDataset:
         cameras: Sequence[str],
         action_horizon: int = 16,
         episodes: Sequence[int] | None = None,
+        frames: Mapping[str, np.ndarray] | None = None,
     ) -> None:
         chosen = list(range(len(store))) if episodes is None else [int(index) for index in episodes]
         if not cameras or not chosen or action_horizon < 1:
@@ -45,7 +47,10 @@ class GroundingDataset:
             return _exact_rows(store, name, chosen, stamps, owners)
 
         self._segmentation = {c: _take(store, segmentation_stream(c), chosen, rows_at) for c in self.cameras}
-        self._images = {c: _take(store, camera_stream(c), chosen, rows_at) for c in self.cameras}
+        self._images = {
+            c: frames[c][rows_at(camera_stream(c))] if frames else _take(store, camera_stream(c), chosen, rows_at)
+            for c in self.cameras
+        }
         self._proprio = _take(store, PROPRIO_STREAM, chosen, rows_at).astype(np.float32)
         self._actions = store.read_all(ACTION_STREAM, chosen).values.astype(np.float32)
         self._action_row = rows_at(ACTION_STREAM)
@@ -67,7 +72,9 @@ class GroundingDataset:
 
         images {camera: uint8 [B, H, W, 3]}, segmentation {camera: uint8 [B, H, W]}, proprio float32 [B, P],
         actions float32 [B, Tp, A] from that stamp on, is_pad bool [B, Tp], and lists of length B: scene (each the
-        episode's list of objects), goal (dict), instruction (str). Scenes and goals are shared, not copied: leave them.
+        episode's list of objects), goal (dict), instruction (str), other_instructions (list of {"text", "goal"}:
+        what else could have been asked
+        in the scene; empty where the store has none). They are shared, not copied: leave them as they are.
         """
         indices = np.asarray(indices)
         if indices.ndim != 1 or indices.dtype.kind not in "iu":
@@ -88,6 +95,7 @@ class GroundingDataset:
             "scene": [info["meta"]["scene"] for info in infos],
             "goal": [info["meta"]["goal"] for info in infos],
             "instruction": [info["instruction"] for info in infos],
+            "other_instructions": [info["meta"].get("other_instructions", []) for info in infos],
         }
 
 

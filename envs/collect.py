@@ -31,6 +31,7 @@ SEGMENTATION_EVERY = (
 )
 _VERSIONS = ("deixis", "mujoco", "gymnasium", "numpy", "zarr")
 _MAX_OBJECTS = 6
+_OTHER_INSTRUCTIONS = 8
 _SHOVE_CHANCE, _SHOVE_STEPS = 0.3, 3
 
 Progress = Callable[[int, int, int], None]  # kept, wanted, failed
@@ -164,9 +165,25 @@ class Demonstrator:
             rows.add(step, observation, action, env)
             observation, _, terminated, _, info = env.step(action + disturb[step])
             if terminated:
-                meta = {"task": task, "seed": seed, "scene": info["scene"], "goal": info["goal"], "success": True}
+                meta = {
+                    "task": task,
+                    "seed": seed,
+                    "scene": info["scene"],
+                    "goal": info["goal"],
+                    "other_instructions": self._other_instructions(np.random.default_rng((seed, 78))),
+                    "success": True,
+                }
                 return Episode(rows.streams(), info["instruction"], meta)
         return None
+
+    def _other_instructions(self, rng: np.random.Generator) -> list[dict[str, Any]]:
+        """What else could have been asked in this scene: text and goal. It teaches words, not actions."""
+        from .tabletop.scene import other_goals
+
+        goals = other_goals(self._env.objects, self._suite.tasks, self._env.split, rng)
+        chosen = [goals[index] for index in rng.permutation(len(goals))[:_OTHER_INSTRUCTIONS]]
+        texts = [self._env.split.sample_instruction(goal, rng, self._config.languages) for goal in chosen]
+        return [{"text": text, "goal": goal.to_dict()} for text, goal in zip(texts, chosen, strict=True)]
 
 
 def _disturbance(rng: np.random.Generator, scale: float, steps: int, env: Any) -> np.ndarray:

@@ -24,7 +24,7 @@ class CollectConfig:
     split: str = "all"
     languages: tuple[str, ...] = ("en", "zh")
     image_size: int = 64
-    noise: float = 0.1
+    noise: float = 0.06
     workers: int = 2
 
     def __post_init__(self) -> None:

@@ -16,13 +16,14 @@ swap: the instruction of another object in the same scene, which then is the goa
 class EvalConfig:
     """How a policy is judged.
 
-    suite: name of a suite in `envs/suites.py`.
-    episodes: episodes in total for the condition "correct", spread evenly over the suite's tasks.
-    control_episodes: the same for each control ("null", "swap"); None means as many as `episodes`.
-    conditions: which of `CONDITIONS` to run. The same scenes serve all of them, so they can be compared in pairs.
-    workers: processes, each with one thread. Changes how long it takes, never what comes out.
-    videos: episodes to film, failures and successes of every condition.
-    exec_horizon: actions of a chunk that are carried out before the policy looks again; None takes the policy's own.
+    Attributes:
+        suite: name of a suite in `envs/suites.py`.
+        episodes: episodes in total for the condition "correct", spread evenly over the suite's tasks.
+        control_episodes: the same for each control ("null", "swap"); None means as many as `episodes`.
+        conditions: which of `CONDITIONS` to run. The same scenes serve all of them, so they can be compared in pairs.
+        workers: processes, each with one thread. Changes how long it takes, never what comes out.
+        videos: episodes to film, failures and successes of every condition.
+        exec_horizon: actions of a chunk carried out before the policy looks again; None takes the policy's own.
     """
 
     suite: str = "tabletop-demo"

@@ -118,14 +118,15 @@ class StageConfig:
         betas: AdamW's moments.
         weight_decay: AdamW's decay, on matrices only.
         ema_decay: decay of the moving average of the weights, which the next stage starts from; 0 leaves it out.
-        phrases: noun phrases of random scene objects grounded per image ("align").
+        phrases: noun phrases grounded per image, of objects in the scene and, some, of what is not there ("align").
+        other_instructions: further instructions grounded per image, of what else could be asked in its scene ("align").
         captions: images per batch that also take part in the contrastive loss ("align").
         shift_pixels: largest random image shift, pixels ("align").
         colour_jitter: strength of the colour jitter in [0, 1]; up to 0.3 cannot turn one named colour into another.
         proprio_noise: standard deviation of noise added to normalised proprioception (all but "align").
         frame_noise: standard deviation of noise added to what was read from the images, standardised (as above).
-        precision: "bf16" trains image tower, text tower and head under autocast (acting and encoding stay fp32);
-            "auto" does so where the processor multiplies bf16 natively.
+        precision: "bf16" trains image tower, text tower and head under autocast, and encodes frames so (a place then
+            errs by 0.01 pixel); acting stays fp32. "auto" does so where the processor multiplies bf16 natively.
     """
 
     steps: int = 0
@@ -138,7 +139,8 @@ class StageConfig:
     betas: tuple[float, float] = (0.9, 0.95)
     weight_decay: float = 1e-4
     ema_decay: float = 0.999
-    phrases: int = 2
+    phrases: int = 4
+    other_instructions: int = 2
     captions: int = 32
     shift_pixels: int = 4
     colour_jitter: float = 0.2

@@ -12,19 +12,19 @@ from math import pi
 import numpy as np
 
 from .env import ACTION, TabletopEnv
-from .objects import BOWL_HEIGHT, EXTENT
+from .objects import EXTENT
 from .scene import SIDES, move_destination
 from .state import ObjectState
 
 HOVER = 0.13  # metres over the table at which the hand travels
-CARRY = 0.15  # metres over the table at which a held object's lowest point travels
 OPEN, CLOSED = 1.0, -1.0
-_ALIGNED = 0.008  # metres off the vertical over an object within which the hand goes down
-_NEAR = 0.02  # metres within which it may go on down, once low
 _MAX_STEP = 0.045  # metres a control step
-_BLOCK_TOOL_Z = 0.02  # metres: height of the finger tips when they close on an object
-_PUSH_TOOL_Z = 0.018
+_GRIP = 0.020  # metres: height of the finger tips over an object's lowest point when they close on it
+_PUSH_TOOL_Z = 0.018  # metres: height of the finger tips while they push
 _PUSH_GAP = 0.030  # metres between the fingers and the object's surface before a push
+_DROP = 0.004  # metres over a surface at which the hand lets go
+_FUNNEL = (0.006, 0.035)  # metres off the vertical at which the hand is all the way down, and all the way up
+_YAW_LEVER = 0.05  # metres: a radian of wrong turn counts like this much distance
 
 
 def expert_action(env: TabletopEnv) -> np.ndarray:
@@ -40,11 +40,10 @@ def expert_action(env: TabletopEnv) -> np.ndarray:
     return _put(env, target)
 
 
-def _action(
-    env: TabletopEnv, goal: np.ndarray, gripper: float, yaw: float = 0.0, speed: float = _MAX_STEP
-) -> np.ndarray:
-    """Move the tool towards `goal` (metres [3]) by at most `speed` (metres a step)."""
+def _action(env: TabletopEnv, goal: np.ndarray, gripper: float, yaw: float, speed: float = _MAX_STEP) -> np.ndarray:
+    """Move the tool towards `goal` (metres [3]) by at most `speed` (metres a step), upwards before sideways."""
     step = goal - env.tool_position
+    step[:2] *= np.clip(1.5 - step[2] / 0.04, 0.0, 1.0)  # below its height, the hand rises before it sweeps things away
     distance = float(np.linalg.norm(step))
     if distance > speed:
         step *= speed / distance
@@ -52,27 +51,28 @@ def _action(
     return np.array((*step, turn, gripper))
 
 
-def _over(position: np.ndarray, height: float) -> np.ndarray:
+def _funnel(away: float, low: float, high: float) -> float:
+    """Height (metres) at a distance from the vertical over the goal: the nearer, the lower.
+
+    Unlike a threshold, a funnel makes the action a continuous function of the state, which a policy can learn.
+    """
+    share = (away - _FUNNEL[0]) / (_FUNNEL[1] - _FUNNEL[0])
+    return low + (high - low) * float(np.clip(share, 0.0, 1.0))
+
+
+def _distance(a: np.ndarray, b: np.ndarray) -> float:
+    """Horizontal distance, metres."""
+    return float(np.hypot(*(a[:2] - b[:2])))
+
+
+def _at(position: np.ndarray, height: float) -> np.ndarray:
     return np.array((position[0], position[1], height))
 
 
-def _grasp_yaw(target: ObjectState) -> float:
-    """Turn of the hand that brings the fingers flat onto a cube's nearest faces; round things need none."""
-    if target.shape != "cube":
-        return 0.0
-    return (target.yaw + pi / 4) % (pi / 2) - pi / 4
-
-
-def _grasp_height(target: ObjectState) -> float:
-    return max(0.006, float(target.position[2]) - EXTENT[target.shape].half_height + _BLOCK_TOOL_Z)
-
-
 def _touch(env: TabletopEnv, target: ObjectState) -> np.ndarray:
-    tool = env.tool_position
-    top = target.position[2] + EXTENT[target.shape].half_height
-    away = float(np.hypot(*(tool - target.position)[:2]))
-    height = top - 0.01 if away < _ALIGNED or (away < _NEAR and tool[2] < HOVER - 0.03) else HOVER
-    return _action(env, _over(target.position, height), CLOSED, speed=0.03 if height < HOVER else _MAX_STEP)
+    top = float(target.position[2]) + EXTENT[target.shape].half_height
+    height = _funnel(_distance(env.tool_position, target.position), top - 0.01, HOVER)
+    return _action(env, _at(target.position, height), CLOSED, 0.0)
 
 
 def _lift(env: TabletopEnv, target: ObjectState) -> np.ndarray:
@@ -83,20 +83,16 @@ def _lift(env: TabletopEnv, target: ObjectState) -> np.ndarray:
 
 def _grasp(env: TabletopEnv, target: ObjectState) -> np.ndarray:
     """Over the object with an open hand, down, and close."""
-    tool, yaw = env.tool_position, _grasp_yaw(target)
-    away = float(np.hypot(*(tool - target.position)[:2]))
-    height = _grasp_height(target)
-    low = tool[2] < height + 0.012
-    if away < _NEAR * 0.6 and low:
-        return _action(env, _over(target.position, height), CLOSED, yaw, speed=0.01)
+    # A cube is gripped by its nearest faces; round things need no turn.
+    yaw = (target.yaw + pi / 4) % (pi / 2) - pi / 4 if target.shape == "cube" else 0.0
+    tool, height = env.tool_position, max(0.006, target.bottom + _GRIP)
+    away = _distance(tool, target.position)
+    if away < 0.012 and tool[2] < height + 0.010:
+        return _action(env, _at(target.position, height), CLOSED, yaw, speed=0.01)
     hover = max(HOVER, height + 0.09)
-    turned = abs(yaw - env.tool_yaw) < 0.15
-    if (away < _ALIGNED and turned) or (away < _NEAR and tool[2] < hover - 0.02):
-        return _action(env, _over(target.position, height), OPEN, yaw)
-    if tool[2] < hover - 0.03 and away > _NEAR:
-        # Low and beside it: up first, or the fingers would sweep the neighbours away.
-        return _action(env, np.array((tool[0], tool[1], hover)), OPEN, yaw)
-    return _action(env, _over(target.position, hover), OPEN, yaw)
+    return _action(
+        env, _at(target.position, _funnel(away + _YAW_LEVER * abs(yaw - env.tool_yaw), height, hover)), OPEN, yaw
+    )
 
 
 def _destination(env: TabletopEnv) -> tuple[np.ndarray, float]:
@@ -113,54 +109,34 @@ def _destination(env: TabletopEnv) -> tuple[np.ndarray, float]:
 def _put(env: TabletopEnv, target: ObjectState) -> np.ndarray:
     """Place, stack and move: grasp, carry high, let down, let go, and leave upwards."""
     place, surface = _destination(env)
-    tool = env.tool_position
-    off = float(np.hypot(*(target.position[:2] - place)))
-    drop = 0.004  # metres over the surface at which the hand lets go
-    tolerance = 0.008 if env.goal.verb == "stack" else 0.02
-    clearance = target.bottom - surface
-    if off < tolerance and clearance < drop + 0.004 and _settled(env, target):
-        # There: open, then up.
-        if target.touched and env.gripper_opening < 0.075:
-            return _action(env, tool + (0, 0, 0.006), OPEN, env.tool_yaw)
-        return _action(env, tool + (0, 0, 0.04), OPEN, env.tool_yaw)
-    if target.held:
-        centred = np.array((*(tool[:2] + place - target.position[:2]), tool[2]))
-        if off < tolerance:
-            # Ever slower towards the surface: the command runs ahead of the arm, and must not press the object into it.
-            lower = np.clip(0.5 * (clearance - drop) + 0.003, 0.0, 0.035)
-            return _action(env, np.array((centred[0], centred[1], tool[2] - lower)), CLOSED, env.tool_yaw, speed=0.035)
-        carry = surface + (0.07 if env.goal.verb == "stack" else BOWL_HEIGHT + 0.035)
-        if target.bottom < carry - 0.02 and off > 0.03:
-            # Rise before travelling; a little sideways motion once clear of the neighbours saves time.
-            return _action(env, tool + (0, 0, 0.045), CLOSED, env.tool_yaw)
-        return _action(env, np.array((centred[0], centred[1], tool[2] + carry - target.bottom)), CLOSED, env.tool_yaw)
-    return _grasp(env, target)
-
-
-def _settled(env: TabletopEnv, target: ObjectState) -> bool:
-    """Whether the target is low enough over its destination to be let go, or already lies there."""
-    return target.held or target.touched or target.speed < 0.2
+    tool, off, clearance = env.tool_position, _distance(target.position, place), target.bottom - surface
+    tolerance = 0.010 if env.goal.verb == "stack" else 0.025
+    if off < tolerance and clearance < _DROP + 0.004:
+        # There: open, then up. Opening rises a little, because the command may still press on the surface.
+        still_in_hand = target.touched and env.gripper_opening < 0.075
+        return _action(env, tool + (0, 0, 0.006 if still_in_hand else 0.04), OPEN, env.tool_yaw)
+    if not target.held:
+        return _grasp(env, target)
+    carry = 0.065 if env.goal.verb in ("stack", "place") else 0.05
+    wanted = _funnel(off - 0.4 * tolerance, _DROP - 0.003, carry)
+    # Ever slower towards the surface: the command runs ahead of the arm, and must not press the object into it.
+    rise = np.clip(wanted - clearance, -0.5 * max(clearance, 0.0) - 0.003, 0.05)
+    goal = np.array((*(tool[:2] + place - target.position[:2]), tool[2] + rise))
+    return _action(env, goal, CLOSED, env.tool_yaw)
 
 
 def _push(env: TabletopEnv, target: ObjectState) -> np.ndarray:
     """Behind the object with a closed hand, down, and forward; the hand's broad side leads."""
     ux, uy = SIDES[str(env.goal.relation)]
     forward, across = np.array((ux, uy)), np.array((-uy, ux))
-    # Fingers are wider along the hand's y axis: pushing along y shows their edge, so the hand turns by 90 degrees.
-    yaw = 0.0 if ux else pi / 2
+    yaw = 0.0 if ux else pi / 2  # closed fingers are broadest along the hand's y axis
     tool = env.tool_position
-    radius = EXTENT[target.shape].radius if target.shape != "cube" else EXTENT[target.shape].half_height * 1.25
+    radius = EXTENT[target.shape].half_height * 1.25 if target.shape == "cube" else EXTENT[target.shape].radius
     offset = tool[:2] - target.position[:2]
     behind, aside = -float(offset @ forward), float(offset @ across)
-    start = target.position[:2] - forward * (radius + _PUSH_GAP)
-    low = tool[2] < _PUSH_TOOL_Z + 0.02
-    if low and behind > 0.012 and abs(aside) < 0.012:
+    if tool[2] < _PUSH_TOOL_Z + 0.02 and behind > 0.012 and abs(aside) < 0.015:
         goal = tool[:2] + forward * 0.03 - across * np.clip(aside, -0.01, 0.01)
-        return _action(env, np.array((*goal, _PUSH_TOOL_Z)), CLOSED, yaw, speed=0.035)
-    away = float(np.hypot(*(tool[:2] - start)))
-    turned = abs(yaw - env.tool_yaw) < 0.2
-    if (away < _ALIGNED and turned) or (away < _NEAR and tool[2] < HOVER - 0.02):
-        return _action(env, np.array((*start, _PUSH_TOOL_Z)), CLOSED, yaw)
-    if tool[2] < HOVER - 0.03 and away > _NEAR:
-        return _action(env, np.array((tool[0], tool[1], HOVER)), CLOSED, yaw)
-    return _action(env, np.array((*start, HOVER)), CLOSED, yaw)
+        return _action(env, _at(goal, _PUSH_TOOL_Z), CLOSED, yaw, speed=0.035)
+    start = target.position[:2] - forward * (radius + _PUSH_GAP)
+    away = _distance(tool, start) + _YAW_LEVER * abs(yaw - env.tool_yaw)
+    return _action(env, _at(start, _funnel(away, _PUSH_TOOL_Z, HOVER)), CLOSED, yaw)

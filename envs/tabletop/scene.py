@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from .grammar import COLOURS, SHAPES, Goal, ObjectRef
+from .grammar import COLOURS, CONTAINER_RELATIONS, CONTAINERS, SHAPES, STACKABLE, Goal, ObjectRef
 from .objects import EXTENT
 from .splits import Split
 
@@ -76,6 +76,33 @@ def other_goal(objects: Sequence[SceneObject], goal: Goal, rng: np.random.Genera
         if free:
             return Goal("push", target.ref, None, free[int(rng.integers(len(free)))])
     raise ValueError(f"the scene has no second object on which {goal.verb!r} could act: {[o.name for o in objects]}")
+
+
+def other_goals(
+    objects: Sequence[SceneObject], verbs: Sequence[str], split: Split, rng: np.random.Generator
+) -> list[Goal]:
+    """One goal for each verb and each coloured object of the scene, as far as `split` allows and the objects permit."""
+    goals = []
+    for verb in verbs:
+        for target in objects:
+            others = [o.ref for o in objects if o.ref != target.ref]
+            if verb == "place":
+                others = [ref for ref in others if ref.shape in CONTAINERS]
+            if verb == "stack":
+                others = [ref for ref in others if ref.shape in STACKABLE]
+            needs_other = verb in ("place", "stack", "move")
+            if target.shape not in (STACKABLE if verb == "stack" else SHAPES) or (needs_other and not others):
+                continue
+            reference = _choice(rng, others) if needs_other else None
+            relation = None
+            if verb in ("push", "move"):
+                relation = _choice(rng, tuple(SIDES))
+            elif reference is not None:
+                relation = CONTAINER_RELATIONS.get(reference.shape, "on")
+            goal = Goal(verb, target.ref, reference, relation)
+            if split.allows(goal):
+                goals.append(goal)
+    return goals
 
 
 def _choice(rng: np.random.Generator, options: Sequence[Any]) -> Any:

@@ -1,4 +1,4 @@
-"""`deixis bench env`: control steps a second of the tabletop on one core, two cameras rendered at every step."""
+"""Control steps a second of the tabletop on one core, two 64-pixel cameras rendered at every step."""
 
 from __future__ import annotations
 

@@ -44,9 +44,10 @@ class AlignBatch:
         segmentation: camera -> uint8 [B, H, W].
         proprio: normalised, float32 [B, P].
         instructions: B texts.
+        others: B * J other instructions for the same scenes, J per image.
         phrases: B * K noun phrases, K per image.
-        labels: uint8 [B, R + K], the segmentation label each role and phrase names.
-        valid: bool [B, R + K], False where the object of a role is not in the scene's list.
+        labels: uint8 [B, R + J * R + K], the segmentation label that each role of each text and each phrase names.
+        valid: bool [B, R + J * R + K], False where the object of a role is not in the scene's list.
         captions: captions of the first images of the batch.
         actions: normalised, float32 [B, Tp, A]; is_pad bool [B, Tp].
     """
@@ -55,6 +56,7 @@ class AlignBatch:
     segmentation: dict[str, Tensor]
     proprio: Tensor
     instructions: list[str]
+    others: list[str]
     phrases: list[str]
     labels: Tensor
     valid: Tensor
@@ -93,8 +95,22 @@ class AlignBatches:
     def __call__(self, step: int) -> AlignBatch:
         rng = np.random.default_rng([self.seed, step, self.rank])
         items = self.dataset.batch(self.order.indices(step)[self.rank :: self.processes])
-        words = [self._words(scene, goal, rng) for scene, goal in zip(items["scene"], items["goal"], strict=True)]
-        labels = torch.tensor([row for _, row in words], dtype=torch.int16)
+        scenes, goals = items["scene"], items["goal"]
+        # An image whose scene has no other instructions repeats its own.
+        own = zip(items["instruction"], goals, strict=True)
+        asked = [
+            others or [{"text": text, "goal": goal}]
+            for others, (text, goal) in zip(items["other_instructions"], own, strict=True)
+        ]
+        others = [[o[rng.integers(len(o))] for _ in range(self.stage.other_instructions)] for o in asked]
+        words = [self._phrases(scene, rng) for scene in scenes]
+        labels = torch.tensor(
+            [
+                [label for g in (goal, *(o["goal"] for o in more)) for label in _role_labels(scene, g)] + named
+                for scene, goal, more, (_, named) in zip(scenes, goals, others, words, strict=True)
+            ],
+            dtype=torch.int16,
+        )
         device = self.policy.backbone.device
 
         def tensor(array: np.ndarray) -> Tensor:
@@ -105,6 +121,7 @@ class AlignBatches:
             segmentation={camera: tensor(items["segmentation"][camera]) for camera in self.policy.cameras},
             proprio=self.policy.proprio_normaliser.normalise(tensor(items["proprio"])),
             instructions=list(items["instruction"]),
+            others=[other["text"] for more in others for other in more],
             phrases=[text for texts, _ in words for text in texts],
             labels=labels.clamp_min(0).to(torch.uint8).to(device),
             valid=(labels >= 0).to(device),
@@ -115,30 +132,33 @@ class AlignBatches:
             is_pad=tensor(items["is_pad"]),
         )
 
-    def _words(
-        self, scene: Sequence[Mapping[str, Any]], goal: Mapping[str, Any], rng: np.random.Generator
-    ) -> tuple[list[str], list[int]]:
-        """Noun phrases for a scene, and the labels of the instruction's roles and of the phrases.
-
-        A role that the goal leaves out names nothing, so it must point at nothing: the head then reads zeros.
-        A role whose object the scene does not list (-1) has no target.
-        """
-        names = [str(item["name"]) for item in scene]
-        asked = [goal.get(role) for role in ROLES]
-        labels = [NOT_THERE if n is None else names.index(n) + 1 if n in names else -1 for n in asked]
+    def _phrases(self, scene: Sequence[Mapping[str, Any]], rng: np.random.Generator) -> tuple[list[str], list[int]]:
+        """Noun phrases for a scene, and the segmentation label of what each of them names."""
         present = {(item["colour"], item["shape"]) for item in scene}
         absent = [item for item in self.vocabulary if (item["colour"], item["shape"]) not in present]
-        texts = []
-        for _ in range(self.stage.phrases):
-            if rng.random() < ABSENT_SHARE:
+        texts, labels = [], []
+        order = rng.permutation(len(scene))  # without repeats, so that the kinds of one scene are told apart
+        for number in range(self.stage.phrases):
+            if number >= len(order) or rng.random() < ABSENT_SHARE:
                 empty = not absent or rng.random() < EMPTY_SHARE
                 texts.append("" if empty else phrase(absent[rng.integers(len(absent))], rng, _language(rng)))
                 labels.append(NOT_THERE)
             else:
-                row = int(rng.integers(len(scene)))
+                row = int(order[number])
                 texts.append(phrase(scene[row], rng, _language(rng)))
                 labels.append(row + 1)
         return texts, labels
+
+
+def _role_labels(scene: Sequence[Mapping[str, Any]], goal: Mapping[str, Any]) -> list[int]:
+    """Segmentation label of each role of a goal.
+
+    A role that the goal leaves out names nothing, so it must point at nothing: the head then reads zeros.
+    A role whose object the scene does not list (-1) has no target.
+    """
+    names = [str(item["name"]) for item in scene]
+    asked = [goal.get(role) for role in ROLES]
+    return [NOT_THERE if n is None else names.index(n) + 1 if n in names else -1 for n in asked]
 
 
 class AlignObjective(nn.Module):
@@ -171,6 +191,9 @@ class AlignObjective(nn.Module):
         # Instructions, phrases and captions apart: each is padded only to the longest of its kind.
         text = backbone.encode_text(batch.instructions)
         queries = text.roles
+        if batch.others:
+            others = backbone.encode_text(batch.others).roles
+            queries = torch.cat([queries, others.reshape(size, -1, others.shape[-1])], dim=1)
         if phrases:
             named = backbone.encode_text(batch.phrases).roles[:, 0]
             queries = torch.cat([queries, named.unflatten(0, (size, phrases))], dim=1)

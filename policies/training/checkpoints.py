@@ -74,7 +74,7 @@ class Checkpoints:
         if difference:
             raise ValueError(
                 f"{path}: this training was started with another configuration: {difference}. "
-                "Use another output folder, or --overwrite to throw it away"
+                "Use another output folder, or --overwrite true to throw it away"
             )
         return Checkpoint(
             stage=int(state["stage"]),

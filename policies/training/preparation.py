@@ -56,7 +56,10 @@ def prepare(config: TrainConfig, store_path: str) -> Prepared:
             raise ValueError(f"cameras: {camera!r} is not in {store_path}, which has {list(known)}")
     horizon = config.policy.action_horizon
     windows = WindowDataset(store, WindowSpec(config.policy.obs_horizon, horizon), cameras)
-    grounding = GroundingDataset(store, cameras, horizon) if config.align.steps else None
+    grounding = None
+    if config.align.steps:
+        frames = {camera: windows.frames(camera) for camera in cameras}
+        grounding = GroundingDataset(store, cameras, horizon, frames=frames)
     return Prepared(store, cameras, windows, grounding, object_kinds(scenes(store)))
 
 

@@ -120,7 +120,6 @@ def _run_stage(run: Run, index: int, name: str, stage: StageConfig, found: Check
         batches: Any = AlignBatches(run.prepared.grounding, stage, policy, run.prepared.vocabulary, seed, *shard)
     else:
         cached = is_frozen(stage)
-        policy.backbone.bf16 = bf16 and not cached  # what is encoded once is encoded in full
         objective = ImitationObjective(policy, stage, bf16)
         if found:
             restore(objective, found.model, run.checkpoints.folder)
