@@ -36,7 +36,7 @@ class BackboneConfig:
     kind: Literal["modular"] = "modular"
     width: int = 128
     image_channels: int = 64
-    image_blocks: int = 1
+    image_blocks: int = 2
     text_width: int = 128
     text_layers: int = 2
     text_heads: int = 4
@@ -79,8 +79,8 @@ class HeadConfig:
     train_timesteps: int = 100
     inference_steps: int = 8
     clip_sample: bool = True
-    noise_samples: int = 4
-    dropout: float = 0.0
+    noise_samples: int = 2
+    dropout: float = 0.1
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ class StageConfig:
         weight_decay: AdamW's decay, on matrices only.
         ema_decay: decay of the moving average of the weights, which the next stage starts from; 0 leaves it out.
         phrases: noun phrases grounded per image, of objects in the scene and, some, of what is not there ("align").
-        other_instructions: further instructions grounded per image, of what else could be asked in its scene ("align").
+        instructions: instructions grounded per image, drawn from all that could be asked in its scene ("align").
         captions: images per batch that also take part in the contrastive loss ("align").
         shift_pixels: largest random image shift, pixels ("align").
         colour_jitter: strength of the colour jitter in [0, 1]; up to 0.3 cannot turn one named colour into another.
@@ -139,10 +139,10 @@ class StageConfig:
     betas: tuple[float, float] = (0.9, 0.95)
     weight_decay: float = 1e-4
     ema_decay: float = 0.999
-    phrases: int = 4
-    other_instructions: int = 2
-    captions: int = 32
-    shift_pixels: int = 4
+    phrases: int = 6
+    instructions: int = 2
+    captions: int = 24
+    shift_pixels: int = 2
     colour_jitter: float = 0.2
     proprio_noise: float = 0.01
     frame_noise: float = 0.02
@@ -152,7 +152,7 @@ class StageConfig:
 def align_stage() -> StageConfig:
     """Default alignment: where in each view is what the words name."""
     return StageConfig(
-        steps=1500,
+        steps=1100,
         batch_size=64,
         lr=2e-3,
         trainable={"image": 1.0, "text": 1.0, "grounding": 1.0, "projector": 1.0, "contrastive": 1.0, "action": 1.0},
@@ -164,12 +164,14 @@ def align_stage() -> StageConfig:
 def imitate_stage() -> StageConfig:
     """Default imitation: the head on a frozen backbone, from tokens encoded once."""
     return StageConfig(
-        steps=6000,
+        steps=3000,
         batch_size=256,
         lr=1e-3,
         trainable={"projector": 1.0, "head": 1.0},
         losses={"action": 1.0},
         ema_decay=0.999,
+        weight_decay=1e-2,
+        frame_noise=0.08,
     )
 
 

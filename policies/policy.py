@@ -116,4 +116,4 @@ class Policy(nn.Module):
         """
         from .serialisation import load_policy
 
-        return load_policy(Path(folder))
+        return load_policy(Path(folder)).eval()  # ready to act: dropout is for training

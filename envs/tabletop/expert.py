@@ -110,7 +110,7 @@ def _put(env: TabletopEnv, target: ObjectState) -> np.ndarray:
     """Place, stack and move: grasp, carry high, let down, let go, and leave upwards."""
     place, surface = _destination(env)
     tool, off, clearance = env.tool_position, _distance(target.position, place), target.bottom - surface
-    tolerance = 0.010 if env.goal.verb == "stack" else 0.025
+    tolerance = 0.010 if env.goal.verb == "stack" else 0.015
     if off < tolerance and clearance < _DROP + 0.004:
         # There: open, then up. Opening rises a little, because the command may still press on the surface.
         still_in_hand = target.touched and env.gripper_opening < 0.075

@@ -44,10 +44,10 @@ class AlignBatch:
         segmentation: camera -> uint8 [B, H, W].
         proprio: normalised, float32 [B, P].
         instructions: B texts.
-        others: B * J other instructions for the same scenes, J per image.
+        others: B * J instructions that could be asked in the same scenes, J per image.
         phrases: B * K noun phrases, K per image.
-        labels: uint8 [B, R + J * R + K], the segmentation label that each role of each text and each phrase names.
-        valid: bool [B, R + J * R + K], False where the object of a role is not in the scene's list.
+        labels: uint8 [B, J * R + K], the segmentation label that each role of each of these and each phrase names.
+        valid: bool [B, J * R + K], False where the object of a role is not in the scene's list.
         captions: captions of the first images of the batch.
         actions: normalised, float32 [B, Tp, A]; is_pad bool [B, Tp].
     """
@@ -96,18 +96,16 @@ class AlignBatches:
         rng = np.random.default_rng([self.seed, step, self.rank])
         items = self.dataset.batch(self.order.indices(step)[self.rank :: self.processes])
         scenes, goals = items["scene"], items["goal"]
-        # An image whose scene has no other instructions repeats its own.
-        own = zip(items["instruction"], goals, strict=True)
-        asked = [
-            others or [{"text": text, "goal": goal}]
-            for others, (text, goal) in zip(items["other_instructions"], own, strict=True)
-        ]
-        others = [[o[rng.integers(len(o))] for _ in range(self.stage.other_instructions)] for o in asked]
+        # The demonstrated instruction is one among those that the scene allows. Grounded every time, it would teach
+        # that the named object is the one near the gripper: true in demonstrations, false when another is asked for.
+        own = [{"text": text, "goal": goal} for text, goal in zip(items["instruction"], goals, strict=True)]
+        asked = [[one, *others] for one, others in zip(own, items["other_instructions"], strict=True)]
+        others = [[o[rng.integers(len(o))] for _ in range(self.stage.instructions)] for o in asked]
         words = [self._phrases(scene, rng) for scene in scenes]
         labels = torch.tensor(
             [
-                [label for g in (goal, *(o["goal"] for o in more)) for label in _role_labels(scene, g)] + named
-                for scene, goal, more, (_, named) in zip(scenes, goals, others, words, strict=True)
+                [label for other in more for label in _role_labels(scene, other["goal"])] + named
+                for scene, more, (_, named) in zip(scenes, others, words, strict=True)
             ],
             dtype=torch.int16,
         )
@@ -169,6 +167,8 @@ class AlignObjective(nn.Module):
 
     def __init__(self, policy: Policy, stage: StageConfig) -> None:
         super().__init__()
+        if not stage.instructions + stage.phrases:
+            raise ValueError("align.instructions and align.phrases: both are 0, wanted something to ground; raise one")
         self.policy, self.stage = policy, stage
         config, backbone = policy.config, policy.backbone
         side = HeadConfig(kind="regression", context_width=128, denoiser_width=256)
@@ -190,7 +190,7 @@ class AlignObjective(nn.Module):
         size, phrases = len(batch.instructions), stage.phrases
         # Instructions, phrases and captions apart: each is padded only to the longest of its kind.
         text = backbone.encode_text(batch.instructions)
-        queries = text.roles
+        queries = text.roles  # of the demonstrated instruction: they serve the action loss, not the grounding loss
         if batch.others:
             others = backbone.encode_text(batch.others).roles
             queries = torch.cat([queries, others.reshape(size, -1, others.shape[-1])], dim=1)
@@ -205,8 +205,9 @@ class AlignObjective(nn.Module):
             grounding = backbone.view(i)
             logits = grounding.scores(grid, queries)
             target = mask_targets(masks, batch.labels, STRIDE)
-            losses.append(grounding_loss(logits, target, batch.valid))
-            distance, seen = place_error(logits.detach(), target, grounding.moments[:, :2])
+            asked = logits[:, len(ROLES) :]
+            losses.append(grounding_loss(asked, target, batch.valid))
+            distance, seen = place_error(asked.detach(), target, grounding.moments[:, :2])
             places.append(distance)
             visible.append(seen & batch.valid)
             features.append(grid)

@@ -46,6 +46,7 @@ def test_loss_has_gradients_and_samples_are_bounded_and_independent_of_the_batch
     def generators(*seeds: int) -> list[torch.Generator]:
         return [torch.Generator().manual_seed(seed) for seed in seeds]
 
+    head.eval()  # dropout is for training
     with torch.inference_mode():
         together = head.sample(context(), generators(5, 6, 7))
         whole = context()
@@ -84,12 +85,13 @@ def test_diffusion_learns_a_constant() -> None:
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+    head.eval()
     with torch.inference_mode():
         assert (head.sample(context()) - actions).abs().max() < 0.1
 
 
 def test_masked_tokens_do_not_reach_the_action() -> None:
-    head = make(TINY)
+    head = make(TINY).eval()
     mask = torch.ones(1, TOKENS, dtype=torch.bool)
     mask[0, 2] = False
     tokens = torch.randn(1, TOKENS, WIDTH)
