@@ -20,7 +20,7 @@ class CollectConfig:
     """
 
     suite: str = "tabletop-demo"
-    episodes: int = 2000
+    episodes: int = 2400
     split: str = "all"
     languages: tuple[str, ...] = ("en", "zh")
     image_size: int = 64

@@ -23,7 +23,7 @@ DEFINITIONS = {
     "first object that the robot grasped (or, if it grasped none, moved) is that other object.",
     "swap_original_rate": "Share of those episodes in which it is the object of the original instruction instead.",
     "swap_success_rate": "Share of those episodes in which the goal of the other instruction was reached.",
-    "wall_seconds": "Wall-clock seconds of each stage of the run and of all stages together.",
+    "wall_seconds": "Wall-clock seconds of each step of the run, of all together, and of each stage of training.",
 }
 
 
@@ -82,15 +82,28 @@ def summarise(records: Sequence[EpisodeRecord], timings: dict[str, float]) -> di
 
 
 def write_summary(run_dir: Path | str) -> dict[str, Any]:
-    """Computes `run_dir`/summary.json from episodes.parquet and, if there, timings.json; returns it."""
+    """Computes `run_dir`/summary.json from episodes.parquet and, if there, timings.json and training.jsonl."""
     run_dir = Path(run_dir)
     timings_path = run_dir / "timings.json"
     timings = json.loads(timings_path.read_text()) if timings_path.exists() else {}
     summary = summarise(read_table(run_dir / "episodes.parquet"), timings)
+    log = run_dir / "training.jsonl"
+    if log.exists():
+        summary["wall_seconds"]["training"] = training_seconds(log)
     unfinished = run_dir / f".summary.json.{os.getpid()}"
     unfinished.write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
     os.replace(unfinished, run_dir / "summary.json")
     return summary
+
+
+def training_seconds(log: Path) -> dict[str, float]:
+    """Seconds that each training stage took, from the clock in training.jsonl."""
+    ends: dict[str, float] = {}
+    for line in log.read_text("utf-8").splitlines():
+        record = json.loads(line)
+        ends[record["stage"]] = record["time_s"]
+    starts = [0.0, *ends.values()]
+    return {stage: round(end - start, 2) for start, (stage, end) in zip(starts, ends.items(), strict=False)}
 
 
 def _share(records: Sequence[EpisodeRecord], outcomes: Sequence[bool]) -> Proportion:

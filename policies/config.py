@@ -80,7 +80,7 @@ class HeadConfig:
     inference_steps: int = 8
     clip_sample: bool = True
     noise_samples: int = 2
-    dropout: float = 0.1
+    dropout: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ class StageConfig:
     shift_pixels: int = 2
     colour_jitter: float = 0.2
     proprio_noise: float = 0.01
-    frame_noise: float = 0.02
+    frame_noise: float = 0.01
     precision: Literal["auto", "fp32", "bf16"] = "auto"
 
 
@@ -164,21 +164,19 @@ def align_stage() -> StageConfig:
 def imitate_stage() -> StageConfig:
     """Default imitation: the head on a frozen backbone, from tokens encoded once."""
     return StageConfig(
-        steps=3000,
+        steps=4500,
         batch_size=256,
         lr=1e-3,
         trainable={"projector": 1.0, "head": 1.0},
         losses={"action": 1.0},
         ema_decay=0.999,
-        weight_decay=1e-2,
-        frame_noise=0.08,
     )
 
 
 def unaligned_stage() -> StageConfig:
     """Default without alignment: every module end to end, at about the compute of alignment and imitation together."""
     return StageConfig(
-        steps=2500,
+        steps=1700,
         batch_size=32,
         lr=1e-3,
         trainable={"image": 1.0, "text": 1.0, "grounding": 1.0, "projector": 1.0, "head": 1.0},

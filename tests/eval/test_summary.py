@@ -1,12 +1,13 @@
 """summary.json: every rate against a count by hand, from the table alone."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 from deixis.eval.results import write_table
 from deixis.eval.statistics import wilson_interval
-from deixis.eval.summary import DEFINITIONS, summarise, write_summary
+from deixis.eval.summary import DEFINITIONS, summarise, training_seconds, write_summary
 
 
 def test_rates(make_record):
@@ -70,3 +71,10 @@ def test_mixed_or_missing_records_are_errors(make_record):
         summarise([make_record(condition="null")], {})
     with pytest.raises(ValueError, match="policy_hash: found"):
         summarise([make_record(), make_record(index=1, policy_hash="other")], {})
+
+
+def test_training_stages_are_timed_from_the_log(tmp_path: Path) -> None:
+    rows = [("align", 10.0), ("align", 30.0), ("imitate", 42.5)]
+    lines = [json.dumps({"stage": stage, "step": 1, "time_s": seconds}) for stage, seconds in rows]
+    (tmp_path / "training.jsonl").write_text("\n".join(lines) + "\n")
+    assert training_seconds(tmp_path / "training.jsonl") == {"align": 30.0, "imitate": 12.5}
