@@ -69,6 +69,7 @@ test: lint
 
 test-slow: setup-dev
 	$(BIN)/pytest -m slow $(TESTS)
+	$(BIN)/pytest -n 2 --hypothesis-profile=search $(TESTS)
 
 lint: setup-dev
 	$(BIN)/ruff check .

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 Values = TypeVar("Values", np.ndarray, "Tensor")
 
+# A smaller range has an inverse that float32 cannot hold, so it counts as constant whatever `min_range` says.
+_LEAST_RANGE = 4 * float(np.finfo(np.float32).tiny)
+
 
 class MinMaxNormaliser:
     """Maps [low, high] of each dimension to [-1, 1] and back.
@@ -36,7 +39,7 @@ class MinMaxNormaliser:
             raise ValueError(f"MinMaxNormaliser: found low {self.low.shape} and high {self.high.shape}, wanted two [D]")
         if not (np.isfinite(self.low) & np.isfinite(self.high) & (self.low <= self.high)).all():
             raise ValueError(f"MinMaxNormaliser: found low {self.low}, high {self.high}, wanted finite low <= high")
-        varies = self.high - self.low > self.min_range
+        varies = self.high - self.low > max(self.min_range, _LEAST_RANGE)
         self._center = self.low + (self.high - self.low) / 2  # exactly `low` for a constant, at any magnitude
         self._half = np.where(varies, (self.high - self.low) / 2, 0.0)
         self._inverse = np.where(varies, 1.0 / np.where(varies, self._half, 1.0), 0.0)
