@@ -33,6 +33,7 @@ _VERSIONS = ("deixis", "mujoco", "gymnasium", "numpy", "zarr")
 _MAX_OBJECTS = 6
 _OTHER_INSTRUCTIONS = 8
 _SHOVE_CHANCE, _SHOVE_STEPS = 0.3, 3
+_FUMBLE_CHANCE, _FUMBLE_STEPS = 0.5, (3, 7)  # how long the fingers do something else than what they were told
 
 Progress = Callable[[int, int, int], None]  # kept, wanted, failed
 
@@ -187,13 +188,22 @@ class Demonstrator:
 
 
 def _disturbance(rng: np.random.Generator, scale: float, steps: int, env: Any) -> np.ndarray:
-    """Added to each executed action [steps, A]: small noise, now and then a shove; never to the gripper."""
+    """Added to each executed action [steps, A]: small noise, now and then a shove, now and then a fumble.
+
+    A fumble closes the fingers too early or opens them while they carry. Without it a policy never sees an empty closed
+    hand or a dropped object, and does not know what to do after its own missed grasp.
+    """
     limits = np.asarray(env.env_spec.action.high)
     noise = rng.normal(0.0, scale, (steps, len(limits))) * limits
     if scale > 0 and rng.random() < _SHOVE_CHANCE:
         start = int(rng.integers(2, 25))
         noise[start : start + _SHOVE_STEPS, :3] += rng.uniform(-0.6, 0.6, 3) * limits[:3]
     noise[:, -1] = 0.0
+    if scale > 0 and rng.random() < _FUMBLE_CHANCE:
+        closes = rng.random() < 0.7
+        start = int(rng.integers(4, 16) if closes else rng.integers(12, 32))
+        stop = start + int(rng.integers(*_FUMBLE_STEPS, endpoint=True))
+        noise[start:stop, -1] = -2.0 if closes else 2.0  # more than its range: it overrules the expert's word
     return noise
 
 

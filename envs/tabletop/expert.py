@@ -134,8 +134,10 @@ def _push(env: TabletopEnv, target: ObjectState) -> np.ndarray:
     radius = EXTENT[target.shape].half_height * 1.25 if target.shape == "cube" else EXTENT[target.shape].radius
     offset = tool[:2] - target.position[:2]
     behind, aside = -float(offset @ forward), float(offset @ across)
-    if tool[2] < _PUSH_TOOL_Z + 0.02 and behind > 0.012 and abs(aside) < 0.015:
-        goal = tool[:2] + forward * 0.03 - across * np.clip(aside, -0.01, 0.01)
+    if tool[2] < _PUSH_TOOL_Z + 0.02 and behind > 0.012 and abs(aside) < 0.03:
+        # The further to the side, the slower, and at last backwards: it gets behind the object without a new approach.
+        ahead = 0.03 * float(np.clip(1.6 - abs(aside) / 0.012, -0.4, 1.0))
+        goal = tool[:2] + forward * ahead - across * np.clip(aside, -0.015, 0.015)
         return _action(env, _at(goal, _PUSH_TOOL_Z), CLOSED, yaw, speed=0.035)
     start = target.position[:2] - forward * (radius + _PUSH_GAP)
     away = _distance(tool, start) + _YAW_LEVER * abs(yaw - env.tool_yaw)

@@ -8,6 +8,33 @@ from torch import Tensor, nn
 from .image import cell_centres
 
 
+class SearchPrior(nn.Module):
+    """Where in this view to look, from where the other views found it and from the robot's own state.
+
+    From above and far away a ball looks like a cylinder; a camera that sees the difference knows which is which, and
+    the hand's pose says where that one must be in this view. A small network turns both into a Gaussian over positions
+    that is added to the heat map's logits.
+    """
+
+    def __init__(self, context: int, hidden: int = 64) -> None:
+        super().__init__()
+        self.hidden = nn.Sequential(nn.Linear(context, hidden), nn.SiLU(), nn.Linear(hidden, hidden), nn.SiLU())
+        self.gaussian = nn.Linear(hidden, 4)  # u, v, log precision, "not visible"
+        nn.init.zeros_(self.gaussian.weight)
+        nn.init.zeros_(self.gaussian.bias)
+
+    def forward(self, context: Tensor, moments: Tensor, shift: Tensor | None) -> Tensor:
+        """Logits [B, Q, S + 1] over positions with `moments` [S, 4] (u, v, u², v²) for context [B, Q, context].
+
+        shift: by how much this view was moved, [B, 2] in the units of (u, v).
+        """
+        mean, log_precision, missing = self.gaussian(self.hidden(context)).split((2, 1, 1), dim=-1)
+        if shift is not None:
+            mean = mean - shift[:, None]
+        distance = moments[:, 2:].sum(-1) - 2 * mean @ moments[:, :2].T + mean.square().sum(-1, keepdim=True)
+        return torch.cat([-0.5 * log_precision.exp() * distance, missing], dim=-1)
+
+
 class Grounding(nn.Module):
     """Compares phrases with every position of one camera's feature grid.
 
@@ -22,26 +49,44 @@ class Grounding(nn.Module):
         text_width: size of a phrase embedding.
         width: G, size of the space of comparison.
         key_points: number of text-free key points.
+        context: size of what else says where to look (see `SearchPrior`); 0 if nothing does.
     """
 
     extra = 5  # u, v, spread u, spread v, visibility
 
-    def __init__(self, grid: tuple[int, int], channels: int, text_width: int, width: int, key_points: int) -> None:
+    def __init__(
+        self, grid: tuple[int, int], channels: int, text_width: int, width: int, key_points: int, context: int = 0
+    ) -> None:
         super().__init__()
         self.query = nn.Linear(text_width, width)
         self.null = nn.Linear(text_width, 1)
         self.points = nn.Linear(channels, key_points, bias=False)
         self.key = nn.Linear(channels, width, bias=False)
+        self.prior = SearchPrior(context) if context else None
         centres = cell_centres(*grid)
         self.register_buffer("moments", torch.cat([centres, centres.square()], 1), persistent=False)  # [h * w, 4]
         self.moments: Tensor
 
-    def scores(self, features: Tensor, phrases: Tensor) -> Tensor:
-        """Heat-map logits of phrases [B, Q, Dt] over features [B, h, w, C], "not visible" last: [B, Q, h * w + 1]."""
+    def scores(
+        self, features: Tensor, phrases: Tensor, context: Tensor | None = None, shift: Tensor | None = None
+    ) -> Tensor:
+        """Heat-map logits of phrases [B, Q, Dt] over features [B, h, w, C], "not visible" last: [B, Q, h * w + 1].
+
+        context: [B, Q, context] for the prior, which is left out without it; shift: see `SearchPrior`.
+        """
         # <W f, q> = <f, W^T q>: the few phrases are moved into feature space instead of all positions out of it.
         query = (self.query(phrases) * self.query.out_features**-0.5) @ self.key.weight
         scores = query.to(features.dtype) @ features.flatten(1, 2).transpose(1, 2)
-        return torch.cat([scores.float(), self.null(phrases)], dim=-1)
+        logits = torch.cat([scores.float(), self.null(phrases)], dim=-1)
+        if self.prior is None or context is None:
+            return logits
+        return logits + self.prior(context, self.moments, shift)
+
+    def place(self, logits: Tensor, shift: Tensor | None = None) -> Tensor:
+        """Where the heat maps point, as a context for other views: (u, v) scaled by visibility, and it: [B, Q, 3]."""
+        mean = logits[..., :-1].softmax(-1) @ self.moments[:, :2]
+        visible = 1 - logits.softmax(-1)[..., -1:]
+        return torch.cat([(mean if shift is None else mean + shift[:, None]) * visible, visible], -1)
 
     def read(self, features: Tensor, logits: Tensor) -> Tensor:
         """What features [B, h, w, C] hold where the heat maps [B, Q, h * w + 1] point: float32 [B, Q, C + 5].

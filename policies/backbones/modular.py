@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ..config import BackboneConfig
 from ..interfaces import Backbone, Observation, TokenGroup
 from .grounding import Grounding
-from .image import ImageTower
+from .image import STRIDE, ImageTower
 from .text import ROLES, QueryPool, TextFeatures, TextTower
 from .tokenizer import TextTokenizer
 
@@ -135,8 +135,12 @@ class ModularBackbone(Backbone):
         )
         self.grounding = nn.ModuleList(
             [
-                Grounding((h // 4, w // 4), channels, config.text_width, config.grounding_width, config.key_points)
-                for h, w in cameras.values()
+                # The first camera searches by the words alone, each next one also by what those before it found.
+                Grounding(
+                    *((h // STRIDE, w // STRIDE), channels, config.text_width, config.grounding_width),
+                    *(config.key_points, 3 * i + proprio_dim if i else 0),
+                )
+                for i, (h, w) in enumerate(cameras.values())
             ]
         )
         self.projector = Projector(config, len(self.cameras), obs_horizon, proprio_dim)
@@ -171,14 +175,36 @@ class ModularBackbone(Backbone):
         with self._autocast():
             return self.image[camera](images)
 
-    def encode_frames(self, images: Mapping[str, Tensor], roles: Tensor) -> Tensor:
-        """Encode single frames: images {camera: [F, H, W, 3]} and role phrases [F, R, Dt] to [F, frame width]."""
+    def ground(
+        self, grids: Sequence[Tensor], phrases: Tensor, proprio: Tensor, shifts: Sequence[Tensor | None] = ()
+    ) -> list[Tensor]:
+        """Heat-map logits [B, Q, h * w + 1] of phrases [B, Q, Dt] in each camera's features [B, h, w, C].
+
+        proprio: normalised, of the same instant, [B, P]. shifts: by how much each view was moved, [B, 2] or None.
+        """
+        logits, found = [], []
+        own = proprio[:, None].expand(-1, phrases.shape[1], -1)
+        for i, grid in enumerate(grids):
+            shift = shifts[i] if shifts else None
+            context = torch.cat([*found, own], dim=-1) if found else None
+            logits.append(self.view(i).scores(grid, phrases, context, shift))
+            found.append(self.view(i).place(logits[-1], shift).detach())  # each view learns from its own masks
+        return logits
+
+    def read(self, grids: Sequence[Tensor], logits: Sequence[Tensor]) -> Tensor:
+        """Encoded frames [B, frame width] from each camera's features and the heat maps of the role phrases."""
         parts = []
-        for i, camera in enumerate(self.cameras):
-            features, grounding = self.image_features(i, images[camera]), self.view(i)
-            logits = grounding.scores(features, roles)
-            parts += [grounding.read(features, logits).flatten(1), grounding.key_points(features)]
+        for i, (grid, scores) in enumerate(zip(grids, logits, strict=True)):
+            parts += [self.view(i).read(grid, scores).flatten(1), self.view(i).key_points(grid)]
         return torch.cat(parts, dim=1)
+
+    def encode_frames(self, images: Mapping[str, Tensor], roles: Tensor, proprio: Tensor) -> Tensor:
+        """Encode single frames: images {camera: [F, H, W, 3]}, role phrases [F, R, Dt] and normalised proprio [F, P].
+
+        Returns [F, frame width].
+        """
+        grids = [self.image_features(i, images[camera]) for i, camera in enumerate(self.cameras)]
+        return self.read(grids, self.ground(grids, roles, proprio))
 
     def assemble(self, frames: Tensor, proprio: Tensor, states: Tensor, mask: Tensor) -> TokenGroup:
         """Tokens of windows: frames [B, To, F], normalised proprio [B, To, P], text states [B, L, Dt], mask [B, L]."""
@@ -188,6 +214,7 @@ class ModularBackbone(Backbone):
     def forward(self, observation: Observation) -> TokenGroup:
         text = self.encode_text(observation.instruction)
         images = {camera: observation.images[camera].flatten(0, 1) for camera in self.cameras}
-        frames = self.encode_frames(images, text.roles.repeat_interleave(self.obs_horizon, dim=0))
+        roles = text.roles.repeat_interleave(self.obs_horizon, dim=0)
+        frames = self.encode_frames(images, roles, observation.proprio.flatten(0, 1))
         frames = frames.unflatten(0, (-1, self.obs_horizon))
         return self.assemble(frames, observation.proprio, text.states, text.mask)

@@ -197,28 +197,28 @@ class AlignObjective(nn.Module):
         if phrases:
             named = backbone.encode_text(batch.phrases).roles[:, 0]
             queries = torch.cat([queries, named.unflatten(0, (size, phrases))], dim=1)
-        features, encoded, losses = [], [], []
-        places, visible = [], []
+        grids, targets, shifts = [], [], []
         for i, camera in enumerate(self.policy.cameras):
-            images, masks = random_shift(batch.images[camera], batch.segmentation[camera], stage.shift_pixels)
-            grid = backbone.image_features(i, colour_jitter(images, stage.colour_jitter))
-            grounding = backbone.view(i)
-            logits = grounding.scores(grid, queries)
-            target = mask_targets(masks, batch.labels, STRIDE)
-            asked = logits[:, len(ROLES) :]
+            moved = random_shift(batch.images[camera], batch.segmentation[camera], stage.shift_pixels)
+            grids.append(backbone.image_features(i, colour_jitter(moved.images, stage.colour_jitter)))
+            targets.append(mask_targets(moved.masks, batch.labels, STRIDE))
+            shifts.append(moved.shift)
+        logits = backbone.ground(grids, queries, batch.proprio, shifts)
+        losses, places, visible = [], [], []
+        for i, (scores, target) in enumerate(zip(logits, targets, strict=True)):
+            asked = scores[:, len(ROLES) :]
             losses.append(grounding_loss(asked, target, batch.valid))
-            distance, seen = place_error(asked.detach(), target, grounding.moments[:, :2])
+            distance, seen = place_error(asked.detach(), target, backbone.view(i).moments[:, :2])
             places.append(distance)
             visible.append(seen & batch.valid)
-            features.append(grid)
-            encoded += [grounding.read(grid, logits[:, : len(ROLES)]).flatten(1), grounding.key_points(grid)]
         parts = {"grounding": torch.stack(losses).mean()}
         if stage.losses.get("contrastive", 0) and len(batch.captions) > 1:
             pooled = backbone.encode_text(batch.captions).pooled
-            shown = [grid[: len(batch.captions)] for grid in features]
+            shown = [grid[: len(batch.captions)] for grid in grids]
             parts["contrastive"] = self.contrastive(shown, pooled)
         if stage.losses.get("action", 0):
-            parts["action"] = self._action_loss(torch.cat(encoded, dim=1), text, batch)
+            encoded = backbone.read(grids, [scores[:, : len(ROLES)] for scores in logits])
+            parts["action"] = self._action_loss(encoded, text, batch)
         total = torch.stack([stage.losses.get(name, 0.0) * part for name, part in parts.items()]).sum()
         seen = torch.stack(visible).float()
         parts["place_error"] = (torch.stack(places) * seen).sum() / seen.sum().clamp_min(1)

@@ -2,22 +2,36 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
 CHANNEL_SHARE = 0.25  # channels may differ by a quarter of the jitter: more could turn orange into yellow or red
 
 
-def random_shift(images: Tensor, masks: Tensor, pixels: int) -> tuple[Tensor, Tensor]:
-    """Shift each image [B, H, W, 3] and its mask [B, H, W] by up to `pixels` right and down, repeating the border."""
+class Shifted(NamedTuple):
+    """Images [B, H, W, 3] and masks [B, H, W] after a shift: what is now at (u, v) was at (u, v) + shift [B, 2]."""
+
+    images: Tensor
+    masks: Tensor
+    shift: Tensor | None
+
+
+def random_shift(images: Tensor, masks: Tensor, pixels: int) -> Shifted:
+    """Shift each image [B, H, W, 3] and its mask [B, H, W] by up to `pixels` left and up, repeating the border.
+
+    (u, v) points right and down and goes from -1 to 1 over the image. Without a shift, `shift` is None.
+    """
     if pixels == 0:
-        return images, masks
+        return Shifted(images, masks, None)
     batch, height, width = masks.shape
     dy, dx = torch.randint(-pixels, pixels + 1, (2, batch, 1))
     rows = (torch.arange(height) + dy).clamp(0, height - 1)[:, :, None].to(images.device)
     columns = (torch.arange(width) + dx).clamp(0, width - 1)[:, None, :].to(images.device)
     index = torch.arange(batch, device=images.device)[:, None, None]
-    return images[index, rows, columns], masks[index, rows, columns]
+    shift = torch.cat([2 * dx / width, 2 * dy / height], dim=1).to(images.device)
+    return Shifted(images[index, rows, columns], masks[index, rows, columns], shift)
 
 
 def colour_jitter(images: Tensor, strength: float) -> Tensor:

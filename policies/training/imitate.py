@@ -68,13 +68,16 @@ class ImitationBatch:
 
 
 @torch.no_grad()
-def encode_store(policy: Policy, windows: Windows, frame_texts: Sequence[str]) -> tuple[EncodedFrames, list[str]]:
+def encode_store(
+    policy: Policy, windows: Windows, frame_texts: Sequence[str], proprio: Tensor
+) -> tuple[EncodedFrames, list[str]]:
     """Encode each frame of a store once, given the instruction of its episode.
 
     Args:
         policy: whose backbone is frozen from here on.
         windows: of the store.
         frame_texts: the instruction of each of the F frames.
+        proprio: normalised, at each of the frames, [F, P].
 
     Returns:
         The encoded frames, and the distinct instructions in the order of `EncodedFrames.texts`.
@@ -92,7 +95,7 @@ def encode_store(policy: Policy, windows: Windows, frame_texts: Sequence[str]) -
             camera: torch.from_numpy(np.ascontiguousarray(frames[part])).to(backbone.device)
             for camera, frames in images.items()
         }
-        encoded.append(backbone.encode_frames(chunk, texts.roles[rows[part]]))
+        encoded.append(backbone.encode_frames(chunk, texts.roles[rows[part]], proprio[part]))
     return EncodedFrames(torch.cat(encoded), texts), distinct
 
 
@@ -131,14 +134,16 @@ class ImitationBatches:
         for rows, text in zip(table["frame_index"].tolist(), table["instruction"], strict=True):
             for row in rows:
                 texts[row] = text
-        self.encoded, distinct = encode_store(self.policy, self.windows, texts)
+        device = self.policy.backbone.device
+        self.proprio = self.policy.proprio_normaliser.normalise(torch.from_numpy(table["proprio"]).to(device))
+        of_frames = self.proprio.new_zeros(len(texts), self.proprio.shape[-1])
+        of_frames[index.flatten().to(device)] = self.proprio.flatten(0, 1)
+        self.encoded, distinct = encode_store(self.policy, self.windows, texts, of_frames)
         self.policy.backbone.projector.standardise(self.encoded.frames)
         place = {text: row for row, text in enumerate(distinct)}
-        device = self.policy.backbone.device
         self.frame_index = index.to(device)
         self.text_index = torch.tensor([place[text] for text in table["instruction"]], device=device)
         self.instructions: list[str] = table["instruction"]
-        self.proprio = self.policy.proprio_normaliser.normalise(torch.from_numpy(table["proprio"]).to(device))
         self.actions = self.policy.action_normaliser.normalise(torch.from_numpy(table["actions"]).to(device))
         self.is_pad = torch.from_numpy(table["is_pad"]).to(device)
 

@@ -23,10 +23,16 @@ def test_image_and_mask_move_together() -> None:
     masks = torch.zeros(16, 32, 32, dtype=torch.uint8)
     masks[:, 10:15, 20:23] = 1
     images = masks[..., None].repeat(1, 1, 1, 3) * 200
-    shifted, moved = random_shift(images, masks, 4)
+    shifted, moved, shift = random_shift(images, masks, 4)
     assert torch.equal(shifted[..., 0], moved * 200)
     assert not torch.equal(moved, masks)
     assert (moved.flatten(1).sum(1) == 15).all(), "an object away from the border keeps its area"
+    assert shift is not None
+    rows, columns = torch.arange(32.0)[:, None], torch.arange(32.0)
+    for mask, offset in zip(moved, shift, strict=True):
+        place = torch.stack([(mask * columns).sum() / 15, (mask * rows).sum() / 15])
+        before = place + offset * 16  # a view is 2 units and 32 pixels wide
+        torch.testing.assert_close(before, torch.tensor([21.0, 12.0]))
 
 
 def test_jitter_keeps_every_named_colour_nearest_to_its_own_hue() -> None:

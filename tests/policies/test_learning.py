@@ -40,14 +40,14 @@ def test_grounding_finds_the_named_colour_and_the_action_follows_it(tmp_path: Pa
         chinese = [NOUNS[text.split()[0]] for text in phrases]
         for texts in (phrases, chinese):
             roles = backbone.encode_text(texts).roles
-            grid = backbone.image_features(0, front[:, 0])
-            found = backbone.view(0).read(grid, backbone.view(0).scores(grid, roles))
+            grids = [backbone.image_features(i, view[:, 0]) for i, view in enumerate((front, wrist))]
+            seen, unseen = backbone.ground(grids, roles, policy.proprio_normaliser.normalise(proprio[:, 0]))
+            found = backbone.view(0).read(grids[0], seen)
             places = found[:, ROLES.index("target"), -5:-3]
             near = (places - wanted).norm(dim=-1) < 6 / SIZE * 2
             assert near.float().mean() > 0.85, "the heat map must point at the square that the phrase names"
-            blank = backbone.image_features(1, wrist[:, 0])
-            unseen = backbone.view(1).read(blank, backbone.view(1).scores(blank, roles))[:, 0, -1]
-            assert unseen.mean() < 0.2, "the wrist camera sees no square"
+            visible = backbone.view(1).read(grids[1], unseen)[:, 0, -1]
+            assert visible.mean() < 0.2, "the wrist camera sees no square"
 
     generators = [torch.Generator().manual_seed(seed) for seed in range(len(episodes))]
     error = (policy.act(observation, generators)[:, 0] - wanted).abs().mean()

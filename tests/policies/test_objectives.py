@@ -55,3 +55,36 @@ def test_grounding_reads_place_spread_and_visibility_from_a_heat_map() -> None:
     read = grounding.read(features, logits)[0]
     assert torch.allclose(read[0], torch.tensor([3.0, 4.0, 5.0, 0.5, -0.5, 1e-3, 1e-3, 1.0]), atol=1e-4)
     assert torch.allclose(read[1], torch.zeros(8), atol=1e-4), "what is not visible must not leak a place"
+
+
+def test_a_second_view_looks_where_the_first_one_found_it() -> None:
+    """Two squares look alike in the second view; which of them is meant can be told from the first view alone."""
+    torch.manual_seed(0)
+    grounding = Grounding((8, 8), channels=2, text_width=4, width=5, key_points=2, context=4)
+    centres = cell_centres(8, 8)
+    phrases = torch.zeros(64, 1, 4)
+    optimiser = torch.optim.Adam(grounding.parameters(), 1e-2)
+    for step in range(300):
+        cells = torch.stack([torch.randperm(64)[:2] for _ in range(64)])
+        features = torch.zeros(64, 64, 2).scatter(1, cells[..., None].expand(-1, -1, 2), 1.0).view(64, 8, 8, 2)
+        target = torch.nn.functional.one_hot(cells[:, :1], 65).float()
+        # The first view is mirrored, and moved by the hand's pose, the last entry of the context.
+        pose = torch.rand(64, 1) - 0.5
+        first = centres[cells[:, 0]] * torch.tensor([-1.0, 1.0]) + torch.cat([pose, 0 * pose], 1)
+        context = torch.cat([first, torch.ones(64, 1), pose], dim=1)[:, None]
+        logits = grounding.scores(features, phrases, context)
+        loss = grounding_loss(logits, target, torch.ones(64, 1, dtype=torch.bool))
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    right = (logits[:, 0].argmax(-1) == cells[:, 0]).float().mean()
+    assert right > 0.9, f"{right:.0%} right; without the first view it is a coin's throw"
+
+    moved = torch.full((64, 2), 0.25)
+    prior, centre = grounding.prior, centres.mean(0)
+    assert prior is not None
+
+    def peak(shift: torch.Tensor | None) -> torch.Tensor:
+        return prior(context, grounding.moments, shift)[:, 0, :-1].softmax(-1) @ centres - centre
+
+    assert (peak(moved) - peak(None)).mean() < -0.1, "a view moved to the right and down shows things further left and up"
