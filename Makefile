@@ -62,7 +62,7 @@ $(VENV)/.rendering: $(VENV)/.base envs/rendering_backend.py
 	@touch $@
 
 demo: setup
-	$(BIN)/deixis demo --overwrite true
+	$(BIN)/deixis demo --config demo --overwrite true
 
 test: lint
 	$(BIN)/pytest -n 2 $(TESTS)

@@ -1,5 +1,6 @@
 """The command line: presets, overrides, and how mistakes are answered."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -48,8 +49,9 @@ def test_every_preset_reads_by_its_bare_name_and_by_its_path(preset: str) -> Non
     assert read("--config", preset) == read("--config", str(PRESETS / f"{preset}.yaml"))
 
 
-def test_demo_preset_is_the_default_run() -> None:
-    assert read("--config", "demo") == RunConfig()
+def test_demo_preset_is_the_default_run_that_looks_more_often() -> None:
+    default = RunConfig()
+    assert read("--config", "demo") == replace(default, eval=replace(default.eval, exec_horizon=2))
 
 
 def test_overrides_win_over_the_file_wherever_they_stand(tmp_path: Path) -> None:
