@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from .store import StoreError, TrajectoryStore
+from .files import local_path
+from .slicing import copy_episodes, new_places
+from .store import StoreError, StreamSpec, TrajectoryStore
 
 
 def merge(
@@ -17,34 +18,30 @@ def merge(
     """Write all episodes of `stores`, in that order and with their clocks untouched, into a new store at `destination`.
 
     The destination appears only when it is complete. `meta` describes it; by default that of the first store does.
+    Streams may differ in how they are stored, as long as nothing is lost: the first store's codecs are taken.
 
     Raises StoreError if there are no stores, they differ in EnvSpec, streams or tolerance, or the destination exists.
     """
     sources = [store if isinstance(store, TrajectoryStore) else TrajectoryStore.open(store) for store in stores]
     if not sources:
         raise StoreError("merge: found no stores, wanted at least one")
-    first, destination = sources[0], Path(destination)
+    first = sources[0]
     for store in sources[1:]:
-        for field in ("env_spec", "streams", "tolerance"):
-            if getattr(store, field) != getattr(first, field):
+        for field, found, wanted in (
+            ("env_spec", store.env_spec, first.env_spec),
+            ("streams", _declared(store), _declared(first)),
+            ("tolerance", store.tolerance, first.tolerance),
+        ):
+            if found != wanted:
                 raise StoreError(
-                    f"merge: {field} of {store.path}: found {getattr(store, field)}, wanted {getattr(first, field)} "
+                    f"merge: {field} of {store.path}: found {found}, wanted {wanted} "
                     f"as in {first.path}; only stores of one declaration can be merged"
                 )
-    if destination.exists():
-        raise StoreError(f"{destination}: found something there, wanted nothing; remove it or choose another path")
-    partial = destination.with_name(f".{destination.name}.merging-{os.getpid()}")
-    try:
-        streams = list(first.streams.values())
-        merged = TrajectoryStore.create(
-            partial, first.env_spec, streams, first.meta if meta is None else meta, first.tolerance
-        )
-        with merged.writer() as writer:
-            for store in sources:
-                for index in range(len(store)):
-                    writer.append(store.episode(index))
-        os.rename(partial, destination)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
+    with new_places([local_path(destination)]) as (partial,):
+        copy_episodes(((store, index) for store in sources for index in range(len(store))), first, partial, meta)
     return TrajectoryStore.open(destination)
+
+
+def _declared(store: TrajectoryStore) -> dict[str, StreamSpec]:
+    """What must agree: everything but the choice among codecs that lose nothing."""
+    return {name: spec if spec.lossy else replace(spec, codec="raw") for name, spec in store.streams.items()}

@@ -1,6 +1,6 @@
 """Writing episodes into a store so that each is there whole or not at all.
 
-An episode's rows go into chunks that no finished episode shares, and count for nothing until its record, one small
+An episode's rows go into files that no finished episode shares, and count for nothing until its record, one small
 folder `episodes/000017`, appears by a single rename. A writer killed at any moment leaves at most rows beyond the last
 record; readers never look there, and the next writer overwrites them.
 """
@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,11 +21,13 @@ from typing import Any
 import numpy as np
 import zarr
 
-from .episode import Episode, StoreError, StreamSpec, check_episode
+from .chunks import ChunkedArray, write_rows
+from .episode import Episode, StoreError, Stream, StreamSpec, check_episode
+from .files import Files, LocalFiles
 from .lock import WriterLock
 
 _SYNC_THREADS = 16  # a file system gathers concurrent syncs into one: 2 ms an episode instead of 100
-_GROW_CHUNKS = 64  # arrays grow by this many chunks at a time: a resize rewrites the array's metadata
+_GROW_FILES = 64  # arrays grow by this many files at a time: a resize rewrites the array's metadata
 
 
 @dataclass(frozen=True)
@@ -50,23 +52,30 @@ class EpisodeRecord:
         )
 
 
-def read_records(path: Path) -> list[EpisodeRecord]:
-    """Records of the finished episodes of the store at `path`, in order. StoreError if one is missing or unreadable."""
+def parts_of(spec: StreamSpec) -> tuple[str, ...]:
+    """Names of the arrays that hold a stream."""
+    return ("values", "stamps_ns", "arrivals_ns") if spec.arrivals else ("values", "stamps_ns")
+
+
+def read_records(files: Files) -> list[EpisodeRecord]:
+    """Records of the finished episodes of a store, in order. StoreError if one is missing or unreadable."""
+    records: list[EpisodeRecord] = []
     try:
-        names = sorted(entry.name for entry in os.scandir(path / "episodes") if entry.name.isdigit())
+        for number, content in files.numbered("episodes", "zarr.json"):
+            if number != len(records):
+                raise StoreError(
+                    f"{files.place}/episodes: found {number:06d} where {len(records):06d} was wanted; "
+                    "an episode's folder was removed"
+                )
+            try:
+                records.append(EpisodeRecord.from_dict(json.loads(content)["attributes"]))
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                raise StoreError(
+                    f"{files.place}/episodes/{number:06d}/zarr.json: found no readable episode record ({error!r}); "
+                    "restore it from a copy"
+                ) from error
     except FileNotFoundError as error:
-        raise StoreError(f"{path}/episodes: found nothing, wanted the episodes' records; restore the folder") from error
-    records = []
-    for index, name in enumerate(names):
-        if int(name) != index:
-            raise StoreError(
-                f"{path}/episodes: found {name} where {index:06d} was wanted; an episode's folder was removed"
-            )
-        file = path / "episodes" / name / "zarr.json"
-        try:
-            records.append(EpisodeRecord.from_dict(json.loads(file.read_bytes())["attributes"]))
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise StoreError(f"{file}: found no readable episode record ({error!r}); restore it from a copy") from error
+        raise StoreError(f"{files.place}/episodes: found nothing ({error}), wanted the episodes' records") from error
     return records
 
 
@@ -84,21 +93,23 @@ class EpisodeWriter:
         streams: Mapping[str, StreamSpec],
         published: Callable[[EpisodeRecord], None],
         sync: bool = True,
+        ordered: bool = True,
     ) -> None:
-        self._path, self._streams, self._published, self._sync = path, streams, published, sync
+        self._path, self._streams, self._published, self._sync, self._ordered = path, streams, published, sync, ordered
         self._lock: WriterLock | None = None
-        self._pool = ThreadPoolExecutor(_SYNC_THREADS, "store-sync")
+        self._pool = ThreadPoolExecutor(_SYNC_THREADS, "store-sync") if sync else None
 
     def __enter__(self) -> EpisodeWriter:
         self._lock = WriterLock(self._path / ".writer.lock")
         try:
-            records = read_records(self._path)
+            records = read_records(LocalFiles(self._path))
             for leftover in (self._path / "episodes").glob(".partial-*"):
                 shutil.rmtree(leftover)
             group = zarr.open_group(self._path / "streams", mode="r+")
-            parts = [(name, part) for name in self._streams for part in ("values", "stamps_ns")]
-            with zarr.config.set({"array.write_empty_chunks": True}):  # a chunk of zeros is a file too: it is synced
-                self._arrays = {(name, part): _array(group, f"{name}/{part}") for name, part in parts}
+            parts = [(name, part) for name, spec in self._streams.items() for part in parts_of(spec)]
+            self._arrays = {(name, part): _array(group, f"{name}/{part}") for name, part in parts}
+            streams = LocalFiles(self._path / "streams")
+            self._layouts = {part: ChunkedArray(streams, "/".join(part)).layout for part in parts}
         except BaseException:
             self._lock.release()
             self._lock = None
@@ -114,18 +125,18 @@ class EpisodeWriter:
         """
         if self._lock is None:
             raise StoreError(f"{self._path}: append on a closed writer; use `with store.writer() as writer:`")
-        text = check_episode(episode, self._streams, f"{self._path}, new episode {self._count}")
+        text = check_episode(episode, self._streams, f"{self._path}, new episode {self._count}", self._ordered)
         spans: dict[str, tuple[int, int]] = {}
         written: list[Path] = []
         for name in self._streams:
             stream = episode.streams[name]
             spans[name] = (self._next_start(name), len(stream.values))
-            written += self._write(name, "values", stream.values, spans[name][0])
+            written += self._write(name, "values", stream.values, spans[name][0], self._encoded(name, stream))
             written += self._write(name, "stamps_ns", stream.stamps_ns, spans[name][0])
-        if self._sync:
-            deque(
-                self._pool.map(_sync, written), maxlen=0
-            )  # the rows are on the disk before the record that counts them
+            if stream.arrivals_ns is not None:
+                written += self._write(name, "arrivals_ns", stream.arrivals_ns, spans[name][0])
+        if self._pool:  # the rows are on the disk before the record that counts them
+            deque(self._pool.map(_sync, written), maxlen=0)
         # The record is read back from the checked text: what is published is what a later reader will see.
         record = EpisodeRecord(**json.loads(text), spans=spans)
         self._publish(record)
@@ -145,29 +156,36 @@ class EpisodeWriter:
                 if array.shape[0] != self._ends[name]:
                     array.resize((self._ends[name], *array.shape[1:]))
         finally:
-            self._pool.shutdown()
+            if self._pool:
+                self._pool.shutdown()
             self._lock.release()
             self._lock = None
 
     def _next_start(self, name: str) -> int:
-        chunk = self._arrays[name, "values"].chunks[0]
-        return -(-self._ends[name] // chunk) * chunk
+        file = self._layouts[name, "values"].file_rows
+        return -(-self._ends[name] // file) * file
 
-    def _write(self, name: str, part: str, rows: np.ndarray, start: int) -> list[Path]:
-        array = self._arrays[name, part]
-        chunk = array.chunks[0]
-        stop = start + -(-len(rows) // chunk) * chunk
+    def _write(
+        self, name: str, part: str, rows: np.ndarray, start: int, encoded: Sequence[bytes] | None = None
+    ) -> list[Path]:
+        array, layout = self._arrays[name, part], self._layouts[name, part]
+        stop = start + -(-len(rows) // layout.file_rows) * layout.file_rows
         if stop > array.shape[0]:
-            array.resize((stop + (_GROW_CHUNKS - 1) * chunk, *array.shape[1:]))
-        whole_chunks = np.zeros(
-            (stop - start, *rows.shape[1:]), rows.dtype
-        )  # a part of a chunk would be read before written
-        whole_chunks[: len(rows)] = rows
-        array[start:stop] = whole_chunks
+            array.resize((stop + (_GROW_FILES - 1) * layout.file_rows, *array.shape[1:]))
         folder = self._path / "streams" / name / part
-        zeros = ".0" * (array.ndim - 1)
-        chunks = [folder / f"c.{index}{zeros}" for index in range(start // chunk, stop // chunk)]
-        return [*chunks, folder / "zarr.json", folder]
+        return [*write_rows(folder, layout, start, rows, encoded), folder / "zarr.json", folder]
+
+    def _encoded(self, name: str, stream: Stream) -> Sequence[bytes] | None:
+        """What a lossy stream was read as, where that still is what its values say."""
+        encoded, layout = stream.encoded, self._layouts[name, "values"]
+        if encoded is None or encoded.codec != self._streams[name].codec or len(encoded.rows) != len(stream.values):
+            return None
+        found = np.empty((1, *layout.row_shape), layout.dtype)
+        for data, row in zip(encoded.rows, stream.values, strict=True):
+            layout.coder.decode(data, found)
+            if not np.array_equal(found[0], row):
+                return None
+        return encoded.rows
 
     def _publish(self, record: EpisodeRecord) -> None:
         episodes = self._path / "episodes"

@@ -8,12 +8,14 @@ its begin the first observation is repeated, after its end the last action is, a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from .chunk_cache import ChunkCache
 from .episode import StreamSpec
 from .spec import ACTION_STREAM, PROPRIO_STREAM, camera_stream
 from .store import StoreError, TrajectoryStore
@@ -39,7 +41,8 @@ class WindowSpec:
 class WindowDataset:
     """One window for each action row of the chosen episodes (default all): item i is action row `t[i]` of `episode[i]`.
 
-    cameras: short names ("front"). cache: keep the images in memory; without it each batch reads them from the store.
+    cameras: short names ("front"). cache: keep the images in memory; without it each batch reads from the store the
+    chunks that its images lie in, and keeps up to `cache_bytes` of them, the last ones used, for the next.
     tolerance_ns: how old an observation may be at its control stamp; by default the store's `tolerance.align` periods
     of the stream. Attributes: episode, t int64 [N].
 
@@ -54,6 +57,7 @@ class WindowDataset:
         cache: bool = True,
         episodes: Sequence[int] | None = None,
         tolerance_ns: int | None = None,
+        cache_bytes: int = 0,
     ) -> None:
         self.store, self.window, self.cameras = store, window, tuple(cameras)
         self.episodes = np.arange(len(store)) if episodes is None else np.asarray(episodes, np.int64)
@@ -75,13 +79,39 @@ class WindowDataset:
         for name in (PROPRIO_STREAM, *map(camera_stream, self.cameras)):
             self._aligned[name] = self._align(name, controls, tolerance_ns)
         self._frames: dict[str, np.ndarray] = {}
+        self._stored: dict[
+            str, np.ndarray
+        ] = {}  # camera -> for each control row, the row of the store's array seen then
+        self._cache = ChunkCache(cache_bytes)
         if cache:
             self._frames = {camera: self.frames(camera) for camera in self.cameras}
+        else:
+            for camera, name in zip(self.cameras, map(camera_stream, self.cameras), strict=True):
+                shift = store.first_rows(name, chosen) - store.offsets(name, chosen)[:-1]
+                self._stored[camera] = self._aligned[name] + shift[local]
         texts = [store.episode_info(index)["instruction"] for index in chosen]
         self._instructions = np.array(texts, dtype=object)[local]
 
     def __len__(self) -> int:
         return len(self.t)
+
+    @property
+    def image_bytes(self) -> int:
+        """What all images of the chosen episodes take in memory."""
+        chosen, total = self.episodes.tolist(), 0
+        for name in map(camera_stream, self.cameras):
+            total += int(self.store.offsets(name, chosen)[-1]) * math.prod(self.store.streams[name].shape)
+        return total
+
+    def blocks(self, size: int) -> np.ndarray:
+        """Bounds of runs of at most `size` neighbouring windows, none over an episode's border: int64 [K + 1]."""
+        if size < 1:
+            raise ValueError(f"blocks: found size {size}, wanted 1 or more windows")
+        bounds = [np.zeros(1, np.int64)]
+        for first, stop in zip(self._offsets[:-1].tolist(), self._offsets[1:].tolist(), strict=True):
+            pieces = -(-(stop - first) // size)
+            bounds.append(first + (stop - first) * np.arange(1, pieces + 1) // pieces)
+        return np.concatenate(bounds)
 
     def batch(self, indices: np.ndarray) -> dict[str, Any]:
         """Windows `indices` int64 [B] (To, Tp: the two horizons).
@@ -156,17 +186,11 @@ class WindowDataset:
         return aligned
 
     def _images(self, camera: str, controls: np.ndarray) -> np.ndarray:
-        rows = self._aligned[camera_stream(camera)].take(controls)
         if camera in self._frames:
-            return self._frames[camera].take(rows, axis=0)
-        name = camera_stream(camera)
-        offsets = self.store.offsets(name, self.episodes.tolist())
-        images = np.empty((*rows.shape, *self.store.streams[name].shape), np.uint8)
-        owners = np.searchsorted(offsets, rows, side="right") - 1
-        for owner in np.unique(owners):
-            of_owner = owners == owner
-            values = self.store.read(int(self.episodes[owner]), name).values
-            images[of_owner] = values[rows[of_owner] - offsets[owner]]
+            return self._frames[camera].take(self._aligned[camera_stream(camera)].take(controls), axis=0)
+        array = self.store.chunks(camera_stream(camera))
+        images = np.empty((*controls.shape, *array.shape[1:]), np.uint8)
+        self._cache.rows(array, self._stored[camera].take(controls).reshape(-1), images.reshape(-1, *array.shape[1:]))
         return images
 
 
