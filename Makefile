@@ -19,13 +19,14 @@ PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check
 export PYTHONSAFEPATH := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo test test-slow lint format bench clean
+.PHONY: help setup setup-dev demo test test-slow test-lerobot lint format bench clean
 
 help:
 	@echo 'make setup      a virtual environment with deixis in it, and headless rendering'
 	@echo 'make demo       collect, check, train, evaluate, report: runs/demo/report.html'
 	@echo 'make test       lint, types and every fast test'
 	@echo 'make test-slow  the tests that take minutes'
+	@echo 'make test-lerobot  what is exported, read by lerobot itself, in a venv of its own'
 	@echo 'make lint       ruff and pyright            make format   let ruff rewrite'
 	@echo 'make bench      every benchmark, into results/'
 	@echo 'make clean      remove .venv and caches (runs/ stays)'
@@ -70,6 +71,23 @@ test: lint
 test-slow: setup-dev
 	$(BIN)/pytest -m slow $(TESTS)
 	$(BIN)/pytest -n 2 --hypothesis-profile=search $(TESTS)
+
+LEROBOT_PYTHON ?= python3.12
+LEROBOT_TORCH ?= torch>=2.7,<2.12 torchvision>=0.22,<0.27
+LEROBOT := .venv-lerobot
+
+$(LEROBOT)/.done:
+	$(LEROBOT_PYTHON) -m venv $(LEROBOT)
+	$(LEROBOT)/bin/python -m pip install -qq $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) $(foreach p,$(LEROBOT_TORCH),'$(p)')
+	$(LEROBOT)/bin/python -m pip install -qq 'lerobot[dataset]==0.6.1'
+	@touch $@
+
+# The script runs from a folder of its own, so that lerobot does not find our `datasets`.
+test-lerobot: setup-dev $(LEROBOT)/.done
+	@folder=$$(mktemp -d) && cp tests/datasets/formats/check_lerobot.py $$folder \
+		&& $(BIN)/python $$folder/check_lerobot.py make $$folder \
+		&& python=$$PWD/$(LEROBOT)/bin/python && cd $$folder && $$python check_lerobot.py compare $$folder; \
+		status=$$?; rm -rf $$folder; exit $$status
 
 lint: setup-dev
 	$(BIN)/ruff check .
