@@ -13,6 +13,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from . import __version__
+from .data_commands import SUMMARIES as DATA_COMMANDS
 
 
 @dataclass(frozen=True)
@@ -41,10 +42,16 @@ COMMANDS = {
     ),
     "collect": Command("record demonstrations of the expert", ("collect", "seed", "out", "overwrite")),
     "data check": Command(
-        "check the timestamps and values of a trajectory store",
+        "check the timestamps, values and content of a trajectory store",
         ("out",),
-        {"store": "folder of the store; left out, the run's demonstrations"},
+        {
+            "store": "folder of the store; left out, the run's demonstrations",
+            "--json": "write the report to FILE",
+            "--page": "write a page of plots to FILE",
+            "--fix": "write what is sound, repaired without inventing data, to a new store FILE",
+        },
     ),
+    **{name: Command(summary) for name, summary in DATA_COMMANDS.items()},
     "train": Command(
         "align vision and language, then learn to act from demonstrations",
         ("train", "out"),
@@ -115,7 +122,9 @@ def overview() -> str:
 def _unknown_command(typed: list[str]) -> int:
     if typed[0] == "data":
         asked = len(typed) > 1 and typed[1] not in ("-h", "--help")
-        print("usage: deixis data check [STORE]", file=sys.stderr if asked else sys.stdout)
+        known = [name for name in COMMANDS if name.startswith("data ")]
+        usage = "\n".join(f"  deixis {name:14}{COMMANDS[name].summary}" for name in known)
+        print(f"usage: one of\n{usage}", file=sys.stderr if asked else sys.stdout)
         return 2 if asked else 0
     near = get_close_matches(typed[0], COMMANDS, 1)
     hint = f"did you mean `deixis {near[0]}`?" if near else f"commands: {', '.join(COMMANDS)}"
@@ -137,7 +146,7 @@ def _run_configured(name: str, rest: list[str], typed: list[str]) -> int:
     steps: dict[str, Callable[[], None]] = {
         "demo": lambda: run_steps.demo(config, typed, own["json"]),
         "collect": lambda: run_steps.collect(config),
-        "data check": lambda: run_steps.check(config, own["store"]),
+        "data check": lambda: run_steps.check(config, own["store"], own["json"], own["page"], own["fix"]),
         "train": lambda: run_steps.train(config, own["store"]),
         "eval": lambda: run_steps.evaluate(config, typed, own["checkpoint"], own["json"]),
         "report": lambda: run_steps.report(config),
@@ -163,6 +172,10 @@ def _is_refusal(error: Exception) -> bool:
 
 
 def _run_plain(name: str, rest: list[str], typed: list[str]) -> int:
+    if name in DATA_COMMANDS:
+        from . import data_commands
+
+        return data_commands.run(name, rest)
     import argparse
 
     parser = argparse.ArgumentParser(prog=f"deixis {name}", description=COMMANDS[name].summary, allow_abbrev=False)

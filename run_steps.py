@@ -1,7 +1,7 @@
 """The steps of a run: demonstrations, gate, training, evaluation, report. Each reads and writes one folder.
 
     RUN/demonstrations.zarr   collect      RUN/policy/           train       RUN/config.yaml    what made all this
-    RUN/gate.json             data check   RUN/episodes.parquet  eval        RUN/timings.json   seconds of each step
+    RUN/gate.json, .html      data check   RUN/episodes.parquet  eval        RUN/timings.json   seconds of each step
     RUN/training.jsonl ...    train        RUN/summary.json      eval        RUN/report.html    report
 
 A step whose input is missing refuses with a `StepError` that names the command that makes it.
@@ -23,7 +23,16 @@ from .eval.records import make_record
 from .run_config import RunConfig, write_sections, written_sections
 
 PRODUCTS = (
-    *("demonstrations.zarr", "gate.json", "config.yaml", "training.jsonl", "tensorboard", "checkpoints", "policy"),
+    *(
+        "demonstrations.zarr",
+        "gate.json",
+        "gate.html",
+        "config.yaml",
+        "training.jsonl",
+        "tensorboard",
+        "checkpoints",
+        "policy",
+    ),
     *("episodes.parquet", "media", "summary.json", "report.html", "timings.json", "record.json"),
 )
 """Everything that the steps of a run leave in its folder."""
@@ -77,22 +86,53 @@ def collect(config: RunConfig) -> None:
             collect_demonstrations(config.collect, store, seed=config.seed, progress=advance)
 
 
-def check(config: RunConfig, store: str | None) -> None:
-    """Run the gate over a store; its report goes to gate.json when the store is the run's own."""
+def check(
+    config: RunConfig,
+    store: str | None,
+    report_file: str | None = None,
+    page: str | None = None,
+    fix: str | None = None,
+) -> None:
+    """Run the gate over a store. For the run's own store, its report goes to gate.json and its page to gate.html.
+
+    report_file, page: where else to write them. fix: folder of a new store with what is sound of this one.
+    """
     out = Path(config.out)
     path = _existing(store or out / "demonstrations.zarr", "deixis collect")
+    from .datasets.store import TrajectoryStore
+
+    opened = TrajectoryStore.open(path)
     with _timed(out if store is None else None, "check"):
-        from .datasets.store import TrajectoryStore
         from .datasets.timestamps import check_store
 
-        report = check_store(TrajectoryStore.open(path))
-    if store is None:
-        (out / "gate.json").write_text(report.to_json(), "utf-8")
-    print(f"{path}: {len(report.findings)} findings")
+        report = check_store(opened)
+        files = [Path(report_file)] if report_file else []
+        pages = [Path(page)] if page else []
+        if store is None:
+            files, pages = [*files, out / "gate.json"], [*pages, out / "gate.html"]
+        for file in files:
+            file.write_text(report.to_json() + "\n", "utf-8")
+        if pages:
+            from .eval.gate_page import write_gate_page
+
+            for file in pages:
+                write_gate_page(opened, report, file)
+    print(f"{path}: {len(report.errors)} errors, {len(report.findings) - len(report.errors)} other findings")
+    if report.synthetic:
+        print(f"  synthetic clocks, made from the declared rate: {', '.join(report.synthetic)}")
     for finding in report.findings[:_SHOWN_FINDINGS]:
         print(f"  {finding}")
     if len(report.findings) > _SHOWN_FINDINGS:
         print(f"  ... and {len(report.findings) - _SHOWN_FINDINGS} more")
+    if fix is not None:
+        from .datasets.repair import repair
+
+        for done in repair(opened, report, fix):
+            print(f"  {done}")
+        left = check_store(TrajectoryStore.open(fix)).errors
+        print(f"{fix}: {len(left)} errors left")
+        if not left:
+            return
     if not report.ok:
         raise StepError(f"{path} has errors, so nothing can be trained on it")
 

@@ -72,9 +72,9 @@ class GroundingDataset:
 
         images {camera: uint8 [B, H, W, 3]}, segmentation {camera: uint8 [B, H, W]}, proprio float32 [B, P],
         actions float32 [B, Tp, A] from that stamp on, is_pad bool [B, Tp], and lists of length B: scene (each the
-        episode's list of objects), goal (dict), instruction (str), other_instructions (list of {"text", "goal"}:
-        what else could have been asked
-        in the scene; empty where the store has none). They are shared, not copied: leave them as they are.
+        episode's list of objects), goal (dict), instruction (str), other_instructions (list of {"text", "goal"}: what
+        else could have been asked in the scene; empty where the store has none). They are shared, not copied: leave
+        them as they are.
         """
         indices = np.asarray(indices)
         if indices.ndim != 1 or indices.dtype.kind not in "iu":

@@ -1,9 +1,9 @@
 """Collecting demonstrations: the expert acts, what it sees and does is recorded, and only successes are kept.
 
-An action may be disturbed before it is executed, so that the demonstrations show how to come back; the store keeps the
-clean action, which is what the expert wanted in the state it was in. What comes out depends on the configuration and
-the
-seed alone: attempts are numbered, run in any order, and kept in the order of their numbers.
+An action may be disturbed before it is executed, so that the demonstrations show how to come back. The store keeps the
+clean action, which is what the expert wanted in the state it was in, as "action", and what was executed as "executed",
+from which an episode can be replayed. What comes out depends on the configuration and the seed alone: attempts are
+numbered, run in any order, and kept in the order of their numbers.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ import numpy as np
 
 from ..datasets.spec import EnvSpec, camera_stream, segmentation_stream
 from ..datasets.store import Episode, Stream, StreamSpec, TrajectoryStore
+from ..datasets.tolerance import Tolerance
 from .config import CollectConfig
 from .rendering_backend import select_backend
 from .suites import suite_named
 
-SEGMENTATION_EVERY = (
-    4  # control steps between two segmentations: they cost as much as an image, and alignment needs few
-)
+SEGMENTATION_EVERY = 4  # control steps between two segmentations, which cost as much as images and are needed rarely
+_SEES_NOTHING_NEW = 8  # rows: over a bare table the wrist camera shows the same for up to 6
 _VERSIONS = ("deixis", "mujoco", "gymnasium", "numpy", "zarr")
 _MAX_OBJECTS = 6
 _OTHER_INSTRUCTIONS = 8
@@ -61,7 +61,7 @@ def collect(
         "split": config.split,
         "versions": {name: version(name) for name in _VERSIONS},
     }
-    store = TrajectoryStore.create(store_path, env_spec, _streams(env_spec), meta)
+    store = TrajectoryStore.create(store_path, env_spec, _streams(env_spec), meta, Tolerance(frozen=_SEES_NOTHING_NEW))
     kept = failed = 0
     with store.writer(sync=False) as writer:  # demonstrations can be made again: no need to wait for the disk
         for episode in _ordered_attempts(config, seed):
@@ -69,9 +69,8 @@ def collect(
                 failed += 1
                 if failed > max(20, config.episodes):
                     raise CollectionError(
-                        f"collection of {config.suite!r}: {failed} of {failed + kept} attempts "
-                        "failed, wanted at most half; "
-                        f"lower collect.noise (now {config.noise})"
+                        f"collection of {config.suite!r}: {failed} of {failed + kept} attempts failed, wanted at most "
+                        f"half; lower collect.noise (now {config.noise})"
                     )
             else:
                 writer.append(episode)
@@ -99,6 +98,7 @@ def _streams(spec: EnvSpec) -> list[StreamSpec]:
         *segments,
         StreamSpec("proprio", "float32", (len(spec.proprio.names),), rate, "proprio", "mixed"),
         StreamSpec("action", "float32", (len(spec.action.names),), rate, "action", "mixed"),
+        StreamSpec("executed", "float32", (len(spec.action.names),), rate, "privileged", "mixed"),
         StreamSpec("privileged.objects", "float32", (_MAX_OBJECTS, 3), rate / SEGMENTATION_EVERY, "privileged", "m"),
     ]
 
@@ -160,11 +160,13 @@ class Demonstrator:
         seed = self._suite.demonstration_seed(task, index, self._seed)
         env, rows = self._env, _Rows(round(1e9 / self._env.env_spec.action.rate_hz))
         observation, info = env.reset(seed=seed, options={"task": task})
+        limits = np.asarray(env.env_spec.action.low), np.asarray(env.env_spec.action.high)
         disturb = _disturbance(np.random.default_rng((seed, 77)), self._config.noise, self._suite.max_steps, env)
         for step in range(self._suite.max_steps):
             action = self._expert(env)
-            rows.add(step, observation, action, env)
-            observation, _, terminated, _, info = env.step(action + disturb[step])
+            executed = (action + disturb[step]).clip(*limits).astype(np.float32)
+            rows.add(step, observation, action.clip(*limits).astype(np.float32), executed, env)
+            observation, _, terminated, _, info = env.step(executed)
             if terminated:
                 meta = {
                     "task": task,
@@ -215,9 +217,9 @@ class _Rows:
         self._values: dict[str, list[np.ndarray]] = {}
         self._stamps: dict[str, list[int]] = {}
 
-    def add(self, step: int, observation: dict[str, Any], action: np.ndarray, env: Any) -> None:
-        low, high = np.asarray(env.env_spec.action.low), np.asarray(env.env_spec.action.high)
-        self._row("action", step, np.clip(action, low, high).astype(np.float32))
+    def add(self, step: int, observation: dict[str, Any], action: np.ndarray, executed: np.ndarray, env: Any) -> None:
+        self._row("action", step, action)
+        self._row("executed", step, executed)
         self._row("proprio", step, observation["proprio"])
         for camera in env.env_spec.cameras:
             self._row(camera_stream(camera.name), step, observation[camera_stream(camera.name)])

@@ -1,4 +1,4 @@
-"""Learning curves as inline SVG. Colours are CSS classes, so that the page decides them for light and dark."""
+"""Learning curves, histograms and values by episode as inline SVG; the page gives the colours, by CSS class."""
 
 from __future__ import annotations
 
@@ -51,9 +51,7 @@ def curve(steps: Sequence[float], values: Sequence[float], label: str) -> Markup
         shapes.append(f'<text class="tick" {position} text-anchor="{anchor}">{step:,.0f}</text>')
     shapes.append(f'<polyline class="raw" points="{path(y)}"/><polyline class="mean" points="{path(mean)}"/>')
     shapes.append(f'<circle class="end" cx="{column(x[-1]):.1f}" cy="{row(mean[-1]):.1f}" r="3"/>')
-    description = Markup.escape(f"{label} from {y[0]:.3g} to {mean[-1]:.3g} over {last:.0f} steps")
-    frame = f'class="curve" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{description}"'
-    return Markup(f"<svg {frame}>{''.join(shapes)}</svg>")
+    return _svg(shapes, f"{label} from {y[0]:.3g} to {mean[-1]:.3g} over {last:.0f} steps")
 
 
 def running_mean(values: np.ndarray, share: float = 0.05) -> np.ndarray:
@@ -80,3 +78,67 @@ def _log_ticks(low: float, high: float) -> list[float]:
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
     every = max(1, math.ceil((last - first) / 4))
     return [10.0**power for power in range(first, last + every, every)]
+
+
+def bars(edges: Sequence[float], counts: Sequence[int], label: str, mark: float | None = None) -> Markup:
+    """A histogram: counts [N] between edges [N + 1]; heights by the logarithm, so that single outliers show.
+
+    mark: a value to draw a line at, such as the expected one.
+    """
+    low, high, top = edges[0], edges[-1], math.log1p(max(*counts, 1))
+
+    def column(value: float) -> float:
+        return _LEFT + (WIDTH - _LEFT - _RIGHT) * (value - low) / ((high - low) or 1)
+
+    floor = HEIGHT - _BOTTOM
+    shapes = [f'<line class="grid" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{floor}" y2="{floor}"/>']
+    for left, right, count in zip(edges[:-1], edges[1:], counts, strict=True):
+        if count:
+            height = max(2.0, (floor - _TOP) * math.log1p(count) / top)
+            size = f'width="{max(column(right) - column(left) - 1, 1.5):.1f}" height="{height:.1f}"'
+            title = f"<title>{left:.4g} to {right:.4g}: {count}</title>"
+            shapes.append(f'<rect class="fill" x="{column(left):.1f}" y="{floor - height:.1f}" {size}>{title}</rect>')
+    if mark is not None and low <= mark <= high:
+        at = f"{column(mark):.1f}"
+        shapes.append(f'<line class="mark" x1="{at}" x2="{at}" y1="{_TOP}" y2="{floor}"/>')
+    for value, anchor in ((low, "start"), (high, "end")):
+        place = f'x="{column(value):.1f}" y="{HEIGHT - 8}" text-anchor="{anchor}"'
+        shapes.append(f'<text class="tick" {place}>{value:.4g}</text>')
+    shapes.append(f'<text class="tick" x="{_LEFT - 6}" y="{_TOP + 8}" text-anchor="end">{max(counts):,}</text>')
+    return _svg(shapes, f"{label}: {sum(counts)} values from {low:.4g} to {high:.4g}")
+
+
+def dots(values: Sequence[float | None], label: str, wrong: Sequence[bool]) -> Markup:
+    """A value for each episode, in order; None leaves a gap, wrong ones stand out."""
+    known = [value for value in values if value is not None]
+    if not known:
+        return Markup("<p class='note'>nothing could be measured</p>")
+    ticks = nice_ticks(min(known), max(known))
+    low, high = ticks[0], ticks[-1]
+
+    def row(value: float) -> float:
+        return HEIGHT - _BOTTOM - (HEIGHT - _TOP - _BOTTOM) * (value - low) / (high - low)
+
+    shapes = []
+    for tick in ticks:
+        height = f"{row(tick):.1f}"
+        shapes.append(f'<line class="grid" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{height}" y2="{height}"/>')
+        shapes.append(f'<text class="tick" x="{_LEFT - 6}" y="{height}" dy="0.32em" text-anchor="end">{tick:g}</text>')
+    last = max(len(values) - 1, 1)
+    order = sorted(range(len(values)), key=lambda index: wrong[index])
+    shown = [i for i in order if wrong[i]] + [i for i in order if not wrong[i]][:: max(1, len(values) // _MAX_POINTS)]
+    for index in sorted(shown, key=lambda index: wrong[index]):
+        value = values[index]
+        if value is not None:
+            place = f'cx="{_LEFT + (WIDTH - _LEFT - _RIGHT) * index / last:.1f}" cy="{row(value):.1f}"'
+            kind = "dot-wrong" if wrong[index] else "dot-right"
+            shapes.append(f'<circle class="{kind}" {place} r="3"><title>episode {index}: {value:.4g}</title></circle>')
+    for index, anchor in ((0, "start"), (len(values) - 1, "end")):
+        x = _LEFT + (WIDTH - _LEFT - _RIGHT) * index / last
+        shapes.append(f'<text class="tick" x="{x:.1f}" y="{HEIGHT - 8}" text-anchor="{anchor}">{index}</text>')
+    return _svg(shapes, f"{label} of {len(values)} episodes, {sum(wrong)} of them wrong")
+
+
+def _svg(shapes: Sequence[str], description: str) -> Markup:
+    frame = f'class="curve" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{Markup.escape(description)}"'
+    return Markup(f"<svg {frame}>{''.join(shapes)}</svg>")

@@ -77,7 +77,7 @@ class HeadConfig:
     prediction_type: Literal["epsilon", "sample", "v_prediction"] = "sample"
     beta_schedule: Literal["squaredcos_cap_v2", "linear", "scaled_linear"] = "squaredcos_cap_v2"
     train_timesteps: int = 100
-    inference_steps: int = 8
+    inference_steps: int = 4
     clip_sample: bool = True
     noise_samples: int = 2
     dropout: float = 0.0
@@ -152,7 +152,7 @@ class StageConfig:
 def align_stage() -> StageConfig:
     """Default alignment: where in each view is what the words name."""
     return StageConfig(
-        steps=1000,
+        steps=900,
         batch_size=64,
         lr=2e-3,
         trainable={"image": 1.0, "text": 1.0, "grounding": 1.0, "projector": 1.0, "contrastive": 1.0, "action": 1.0},
@@ -164,7 +164,7 @@ def align_stage() -> StageConfig:
 def imitate_stage() -> StageConfig:
     """Default imitation: the head on a frozen backbone, from tokens encoded once."""
     return StageConfig(
-        steps=4000,
+        steps=3600,
         batch_size=256,
         lr=1e-3,
         trainable={"projector": 1.0, "head": 1.0},
@@ -174,9 +174,9 @@ def imitate_stage() -> StageConfig:
 
 
 def unaligned_stage() -> StageConfig:
-    """Default without alignment: every module end to end, at about the compute of alignment and imitation together."""
+    """Default without alignment: every module end to end, for about the time of alignment and imitation together."""
     return StageConfig(
-        steps=1700,
+        steps=3300,
         batch_size=32,
         lr=1e-3,
         trainable={"image": 1.0, "text": 1.0, "grounding": 1.0, "projector": 1.0, "head": 1.0},

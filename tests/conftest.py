@@ -13,7 +13,7 @@ from deixis.envs.rendering_backend import RenderingError, select_backend
 with contextlib.suppress(RenderingError):  # tests that draw say it themselves; the others need no renderer
     select_backend()
 
-# `make test` draws the same examples every time, so that a change is judged by what it changed; `make test-slow` searches.
+# `make test` draws the same examples every time: a change is judged by what it changed. `make test-slow` searches.
 settings.register_profile("deixis", deadline=None, max_examples=50, derandomize=True)
 settings.register_profile("search", deadline=None, max_examples=500)
 settings.load_profile("deixis")

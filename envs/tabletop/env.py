@@ -14,7 +14,8 @@ import numpy as np
 from ...datasets.spec import ActionSpec, CameraSpec, EnvSpec, ProprioSpec, camera_stream
 from .arm import FINGER_TRAVEL, JOINTS
 from .control import CartesianController, tool_yaw
-from .grammar import PHRASINGS, VERBS, Goal, all_goals
+from .goals import VERBS, Goal, all_goals
+from .grammar import PHRASINGS
 from .predicates import SuccessMonitor
 from .scene import other_goal, sample_scene
 from .splits import SPLITS

@@ -1,8 +1,7 @@
 """The expert: closed-loop control of every task from the simulator's truth.
 
-Each action depends on the present state alone, so that whatever goes wrong (an object slips, a finger knocks it
-aside) is
-answered by the action that fits the new state: recoveries need no code of their own, and a policy can imitate them.
+Each action depends on the present state alone, so that whatever goes wrong (an object slips, a finger knocks it aside)
+is answered by the action that fits the new state: recoveries need no code of their own, and a policy can imitate them.
 """
 
 from __future__ import annotations

@@ -1,123 +1,21 @@
-"""Goals of the tabletop and the sentences that ask for them, in English and Chinese.
+"""The sentences that ask for the tabletop's goals, in English and Chinese.
 
-A `Goal` is one thing to do with one object. A `Phrasing` is a sentence pattern with a stable name such as
-``"en.lift.03"``, so that it can be held out by name. Every sentence says verb, target, relation and reference without
-doubt: no two goals share one.
-
-Words are in the viewer's frame of the front camera, which looks at the robot: left is world -y, right is +y, front
-(nearer the camera) is +x, behind is -x.
+A `Phrasing` is a sentence pattern with a stable name such as ``"en.lift.03"``, so that it can be held out by name.
+Every sentence says verb, target, relation and reference without doubt: no two goals share one.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from ...datasets.language import LANGUAGES, check_language, check_word, fill, noun_phrases, pick, pick_noun
+from .goals import VERBS, Goal
 
-COLOURS = ("red", "green", "blue", "yellow", "purple", "orange")
-SHAPES = ("cube", "cylinder", "ball")
-CONTAINERS = ("plate", "bowl")
-VERBS = ("touch", "lift", "push", "place", "stack", "move")
-SIDES = ("left", "right", "front", "behind")
-CONTAINER_RELATIONS = {"plate": "on", "bowl": "in"}
-STACKABLE = ("cube", "cylinder")  # a ball neither stays on top nor bears one
 PHRASING_SETS = ("train", "heldout", "all")
-
-
-@dataclass(frozen=True)
-class ObjectRef:
-    """An object by what is seen of it: a coloured cube, cylinder or ball, or the plate or bowl (colour None)."""
-
-    colour: str | None
-    shape: str
-
-    def __post_init__(self) -> None:
-        check_word("shape", self.shape, SHAPES + CONTAINERS)
-        if self.shape in CONTAINERS:
-            if self.colour is not None:
-                raise ValueError(
-                    f"colour: found {self.colour!r} for a {self.shape}, wanted None: it has no colour name"
-                )
-        else:
-            check_word("colour", self.colour, COLOURS)
-
-    @property
-    def name(self) -> str:
-        """``"red cube"`` or ``"plate"``."""
-        return self.shape if self.colour is None else f"{self.colour} {self.shape}"
-
-    @classmethod
-    def from_name(cls, name: str) -> ObjectRef:
-        """The inverse of `name`. Raises ValueError for anything else."""
-        words = name.split(" ")
-        if len(words) > 2:
-            raise ValueError(f"object name: found {name!r}, wanted 'COLOUR SHAPE' or one of {', '.join(CONTAINERS)}")
-        return cls(words[0] if len(words) == 2 else None, words[-1])
-
-
-@dataclass(frozen=True)
-class Goal:
-    """One thing to do. Raises ValueError, naming the field and the nearest valid word, for a goal that makes no sense.
-
-    touch, lift: target only. push: relation is the side to push towards. place: reference plate (relation "on") or bowl
-    ("in"). stack: relation "on", target and reference a cube or cylinder. move: relation is the side of the reference.
-    A target is always a coloured object; a reference of move may be anything else.
-    """
-
-    verb: str
-    target: ObjectRef
-    reference: ObjectRef | None = None
-    relation: str | None = None
-
-    def __post_init__(self) -> None:
-        check_word("verb", self.verb, VERBS)
-        check_word(f"target of {self.verb}", self.target.shape, STACKABLE if self.verb == "stack" else SHAPES)
-        if self.verb in ("touch", "lift", "push"):
-            if self.reference is not None:
-                raise ValueError(f"reference of {self.verb}: found {self.reference.name!r}, wanted None")
-        elif self.reference is None:
-            raise ValueError(f"reference of {self.verb}: found None, wanted an object")
-        elif self.reference == self.target:
-            raise ValueError(f"reference of {self.verb}: found the target {self.target.name!r}, wanted another object")
-        elif self.verb in ("place", "stack"):
-            check_word(
-                f"reference of {self.verb}", self.reference.shape, CONTAINERS if self.verb == "place" else STACKABLE
-            )
-        wanted = _relations(self.verb, self.reference)
-        if not wanted and self.relation is not None:
-            raise ValueError(f"relation of {self.verb}: found {self.relation!r}, wanted None")
-        if wanted:
-            check_word(f"relation of {self.verb}", self.relation, wanted)
-
-    def to_dict(self) -> dict[str, str | None]:
-        """``{"verb", "target": name, "reference": name or None, "relation"}``, ready for JSON."""
-        reference = None if self.reference is None else self.reference.name
-        return {"verb": self.verb, "target": self.target.name, "reference": reference, "relation": self.relation}
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Goal:
-        """The inverse of `to_dict`. Raises ValueError for missing or unknown fields."""
-        fields = ("verb", "target", "reference", "relation")
-        if set(data) != set(fields):
-            raise ValueError(f"goal: found fields {sorted(data)}, wanted {', '.join(fields)}")
-        for field in fields:
-            if not isinstance(data[field], str) and (field in ("verb", "target") or data[field] is not None):
-                raise ValueError(f"goal field {field}: found {data[field]!r}, wanted a string")
-        reference = None if data["reference"] is None else ObjectRef.from_name(data["reference"])
-        return cls(data["verb"], ObjectRef.from_name(data["target"]), reference, data["relation"])
-
-
-def _relations(verb: str, reference: ObjectRef | None) -> tuple[str, ...]:
-    if verb in ("push", "move"):
-        return SIDES
-    if verb == "place" and reference is not None:
-        return (CONTAINER_RELATIONS[reference.shape],)
-    return ("on",) if verb == "stack" else ()
 
 
 @dataclass(frozen=True)
@@ -516,23 +414,3 @@ def sample_instruction(
 def canonical(goal: Goal) -> str:
     """The plainest English sentence for the goal: ``"lift the red cube"``."""
     return PHRASINGS[f"en.{goal.verb}.01"].texts(goal)[0]
-
-
-def all_objects() -> tuple[ObjectRef, ...]:
-    """The 18 coloured objects, then plate and bowl."""
-    coloured = (ObjectRef(colour, shape) for colour in COLOURS for shape in SHAPES)
-    return (*coloured, *(ObjectRef(None, shape) for shape in CONTAINERS))
-
-
-def all_goals() -> tuple[Goal, ...]:
-    """Every valid goal, verb by verb."""
-    everything = all_objects()
-    movable = [ref for ref in everything if ref.colour is not None]
-    containers = [ref for ref in everything if ref.colour is None]
-    flat = [ref for ref in movable if ref.shape in STACKABLE]
-    goals = [Goal(verb, target) for verb in ("touch", "lift") for target in movable]
-    goals += [Goal("push", target, None, side) for target in movable for side in SIDES]
-    goals += [Goal("place", target, ref, CONTAINER_RELATIONS[ref.shape]) for target in movable for ref in containers]
-    goals += [Goal("stack", target, ref, "on") for target in flat for ref in flat if ref != target]
-    goals += [Goal("move", t, ref, side) for t in movable for ref in everything if ref != t for side in SIDES]
-    return tuple(goals)

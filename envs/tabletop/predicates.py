@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from math import hypot
 
-from .grammar import Goal
+from .goals import Goal
 from .objects import BOWL_HEIGHT, BOWL_RADIUS, EXTENT, PLATE_RADIUS
 from .scene import PUSH_DISTANCE, SIDES
 from .state import ObjectState

@@ -13,19 +13,15 @@ from typing import Any
 
 import numpy as np
 
-from .grammar import COLOURS, CONTAINER_RELATIONS, CONTAINERS, SHAPES, STACKABLE, Goal, ObjectRef
+from .goals import COLOURS, CONTAINERS, SHAPES, Goal, ObjectRef, references, relations, targets
 from .objects import EXTENT
 from .splits import Split
 
 WORKSPACE_LOW, WORKSPACE_HIGH = (0.38, -0.21), (0.62, 0.21)  # metres, x and y of object centres
 FINGER_CLEARANCE = 0.042  # free space around a footprint, so that a finger fits between neighbours
 PUSH_DISTANCE = 0.06  # metres a push must move its object
-SIDES = {
-    "left": (0.0, -1.0),
-    "right": (0.0, 1.0),
-    "front": (1.0, 0.0),
-    "behind": (-1.0, 0.0),
-}  # as seen by the front camera
+# Directions (x, y) of the sides, as the front camera sees them.
+SIDES = {"left": (0.0, -1.0), "right": (0.0, 1.0), "front": (1.0, 0.0), "behind": (-1.0, 0.0)}
 _LANE_BEFORE, _LANE_AFTER, _LANE_HALF_WIDTH = 0.07, 0.10, 0.055
 
 
@@ -85,21 +81,11 @@ def other_goals(
     goals = []
     for verb in verbs:
         for target in objects:
-            others = [o.ref for o in objects if o.ref != target.ref]
-            if verb == "place":
-                others = [ref for ref in others if ref.shape in CONTAINERS]
-            if verb == "stack":
-                others = [ref for ref in others if ref.shape in STACKABLE]
-            needs_other = verb in ("place", "stack", "move")
-            if target.shape not in (STACKABLE if verb == "stack" else SHAPES) or (needs_other and not others):
+            others = [o.ref for o in objects if o.ref != target.ref and o.shape in references(verb)]
+            if target.shape not in targets(verb) or (references(verb) and not others):
                 continue
-            reference = _choice(rng, others) if needs_other else None
-            relation = None
-            if verb in ("push", "move"):
-                relation = _choice(rng, tuple(SIDES))
-            elif reference is not None:
-                relation = CONTAINER_RELATIONS.get(reference.shape, "on")
-            goal = Goal(verb, target.ref, reference, relation)
+            reference = _choice(rng, others) if others else None
+            goal = Goal(verb, target.ref, reference, _sample_relation(verb, reference, rng))
             if split.allows(goal):
                 goals.append(goal)
     return goals
@@ -110,17 +96,20 @@ def _choice(rng: np.random.Generator, options: Sequence[Any]) -> Any:
 
 
 def _sample_goal(verb: str, rng: np.random.Generator) -> Goal:
-    shapes = SHAPES if verb != "stack" else ("cube", "cylinder")
-    target = ObjectRef(_choice(rng, COLOURS), _choice(rng, shapes))
-    if verb == "push":
-        return Goal(verb, target, None, _choice(rng, tuple(SIDES)))
+    target = ObjectRef(_choice(rng, COLOURS), _choice(rng, targets(verb)))
+    reference = None
     if verb == "place":
-        container = _choice(rng, ("plate", "bowl"))
-        return Goal(verb, target, ObjectRef(None, container), "on" if container == "plate" else "in")
-    if verb in ("stack", "move"):
-        others = [ObjectRef(c, s) for c in COLOURS for s in shapes if ObjectRef(c, s) != target]
-        return Goal(verb, target, _choice(rng, others), "on" if verb == "stack" else _choice(rng, tuple(SIDES)))
-    return Goal(verb, target, None, None)
+        reference = ObjectRef(None, _choice(rng, CONTAINERS))
+    elif references(verb):
+        # A container is wide: beside one there is seldom room for a "move".
+        shapes = [shape for shape in references(verb) if shape in SHAPES]
+        reference = _choice(rng, [ref for c in COLOURS for s in shapes if (ref := ObjectRef(c, s)) != target])
+    return Goal(verb, target, reference, _sample_relation(verb, reference, rng))
+
+
+def _sample_relation(verb: str, reference: ObjectRef | None, rng: np.random.Generator) -> str | None:
+    options = relations(verb, None if reference is None else reference.shape)
+    return _choice(rng, options) if len(options) > 1 else next(iter(options), None)
 
 
 def _sample_cast(
@@ -201,10 +190,8 @@ def _destination_is_free(objects: Sequence[SceneObject], goal: Goal) -> bool:
     reference = next(o for o in objects if o.ref == goal.reference)
     x, y = move_destination(goal, (reference.x, reference.y))
     inside = WORKSPACE_LOW[0] - 0.02 <= x <= WORKSPACE_HIGH[0] + 0.02 and abs(y) <= WORKSPACE_HIGH[1] + 0.02
-    target = next(o for o in objects if o.ref == goal.target)
-    already = (target.x - reference.x) * SIDES[str(goal.relation)][0] + (target.y - reference.y) * SIDES[
-        str(goal.relation)
-    ][1]
+    target, (ux, uy) = next(o for o in objects if o.ref == goal.target), SIDES[str(goal.relation)]
+    already = (target.x - reference.x) * ux + (target.y - reference.y) * uy
     clear = all(
         hypot(o.x - x, o.y - y) - EXTENT[o.shape].radius > FINGER_CLEARANCE + 0.02
         for o in objects

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...datasets.language import LANGUAGES, check_language, check_word, pick
-from .grammar import PHRASINGS, RESERVED_PHRASINGS, VERBS, Goal, ObjectRef, Phrasing, all_goals, phrasings
+from .goals import VERBS, Goal, ObjectRef, all_goals
+from .grammar import PHRASINGS, RESERVED_PHRASINGS, Phrasing, phrasings
 
 
 @dataclass(frozen=True)

@@ -47,9 +47,8 @@ def world_xml(objects: Sequence[SceneObject]) -> str:
     """MJCF of the whole scene.
 
     Shadows and multisampling are off and curved surfaces coarse: rendering is vertex-bound. Things rest on a plane,
-    whose
-    contacts are exact and cheap (a box under a cylinder goes through the general convex collider); the table top is
-    drawn only.
+    whose contacts are exact and cheap (a box under a cylinder goes through the general convex collider); the table top
+    is drawn only.
     """
     bodies = "".join(object_body(o.name, o.shape, o.colour, o.x, o.y, o.yaw) for o in objects)
     return f"""<mujoco model="tabletop">

@@ -10,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deixis.datasets.language import COLOUR_WORDS, SHAPE_WORDS, noun_phrases
+from deixis.envs.tabletop import goals as vocabulary
 from deixis.envs.tabletop import grammar
-from deixis.envs.tabletop.grammar import Goal, ObjectRef
+from deixis.envs.tabletop.goals import Goal, ObjectRef
 
-GOALS = grammar.all_goals()
+GOALS = vocabulary.all_goals()
 LANGUAGES = ("en", "zh")
 RED_CUBE = ObjectRef("red", "cube")
 goals = st.sampled_from(GOALS)
@@ -21,7 +22,7 @@ goals = st.sampled_from(GOALS)
 
 def test_all_goals_are_distinct_and_of_every_verb() -> None:
     assert len(GOALS) == len(set(GOALS)) == 18 + 18 + 18 * 4 + 18 * 2 + 12 * 11 + 18 * 19 * 4
-    assert {goal.verb for goal in GOALS} == set(grammar.VERBS)
+    assert {goal.verb for goal in GOALS} == set(vocabulary.VERBS)
 
 
 def test_no_two_goals_share_a_text_and_no_goal_repeats_one() -> None:
@@ -44,7 +45,7 @@ def test_training_and_heldout_phrasings_are_disjoint() -> None:
             assert set(train) | set(heldout) == set(both)
 
 
-@pytest.mark.parametrize("verb", grammar.VERBS)
+@pytest.mark.parametrize("verb", vocabulary.VERBS)
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_enough_phrasings_with_stable_names(verb: str, language: str) -> None:
     train = [p.name for p in grammar.phrasings(verb, language, "train")]
@@ -77,8 +78,8 @@ def test_opposite_sides_are_told_apart_by_every_phrasing(goal: Goal) -> None:
         return
     for language in LANGUAGES:
         for phrasing in grammar.phrasings(goal.verb, language):
-            texts = {phrasing.texts(Goal(goal.verb, goal.target, goal.reference, side))[0] for side in grammar.SIDES}
-            assert len(texts) == len(grammar.SIDES), phrasing.name
+            texts = {phrasing.texts(Goal(goal.verb, goal.target, goal.reference, side))[0] for side in vocabulary.SIDES}
+            assert len(texts) == len(vocabulary.SIDES), phrasing.name
 
 
 @given(goals, st.integers(0, 2**32 - 1), st.sampled_from(grammar.PHRASING_SETS))
@@ -101,7 +102,7 @@ def test_goal_survives_json(goal: Goal) -> None:
 
 
 def test_object_names_survive() -> None:
-    assert [ObjectRef.from_name(obj.name) for obj in grammar.all_objects()] == list(grammar.all_objects())
+    assert [ObjectRef.from_name(obj.name) for obj in vocabulary.all_objects()] == list(vocabulary.all_objects())
 
 
 def test_canonical_sentences() -> None:
@@ -173,7 +174,7 @@ def test_errors_name_the_field_and_the_nearest_word(make, message: str) -> None:
 
 def test_every_colour_and_shape_has_words_of_its_own() -> None:
     for language in LANGUAGES:
-        assert tuple(COLOUR_WORDS[language]) == grammar.COLOURS
-        assert tuple(SHAPE_WORDS[language]) == grammar.SHAPES + grammar.CONTAINERS
-        nouns = sorted(n for obj in grammar.all_objects() for n in noun_phrases(obj.colour, obj.shape, language))
+        assert tuple(COLOUR_WORDS[language]) == vocabulary.COLOURS
+        assert tuple(SHAPE_WORDS[language]) == vocabulary.SHAPES + vocabulary.CONTAINERS
+        nouns = sorted(n for obj in vocabulary.all_objects() for n in noun_phrases(obj.colour, obj.shape, language))
         assert all(a != b for a, b in pairwise(nouns))

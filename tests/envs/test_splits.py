@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deixis.envs.tabletop import grammar
-from deixis.envs.tabletop.grammar import Goal, ObjectRef
+from deixis.envs.tabletop import goals, grammar
+from deixis.envs.tabletop.goals import Goal, ObjectRef
 from deixis.envs.tabletop.splits import HELD_OUT_PAIRS, SPLITS, Split
 
-GOALS = grammar.all_goals()
+GOALS = goals.all_goals()
 splits = st.sampled_from(list(SPLITS.values()))
 
 
@@ -33,9 +33,9 @@ def test_pairs_leave_every_colour_shape_and_verb_in_training() -> None:
     split = SPLITS["pairs"]
     assert len(HELD_OUT_PAIRS) == 6
     seen = [goal for goal in GOALS if split.allows(goal)]
-    assert {goal.target.colour for goal in seen} == set(grammar.COLOURS)
-    assert {goal.target.shape for goal in seen} == set(grammar.SHAPES)
-    assert {goal.verb for goal in seen} == set(grammar.VERBS)
+    assert {goal.target.colour for goal in seen} == set(goals.COLOURS)
+    assert {goal.target.shape for goal in seen} == set(goals.SHAPES)
+    assert {goal.verb for goal in seen} == set(goals.VERBS)
     assert not split.allows(Goal("lift", ObjectRef("red", "ball")))
     assert not split.allows(Goal("move", ObjectRef("red", "cube"), ObjectRef("red", "ball"), "left"))
     assert split.allows(Goal("place", ObjectRef("red", "cube"), ObjectRef(None, "plate"), "on"))
@@ -44,8 +44,8 @@ def test_pairs_leave_every_colour_shape_and_verb_in_training() -> None:
 def test_relations_leave_every_verb_and_every_side_in_training() -> None:
     split = SPLITS["relations"]
     seen = [goal for goal in GOALS if split.allows(goal)]
-    assert {goal.verb for goal in seen} == set(grammar.VERBS)
-    assert {goal.relation for goal in seen} >= set(grammar.SIDES)
+    assert {goal.verb for goal in seen} == set(goals.VERBS)
+    assert {goal.relation for goal in seen} >= set(goals.SIDES)
     held_out = {(goal.verb, goal.relation) for goal in GOALS} - {(goal.verb, goal.relation) for goal in seen}
     assert held_out == split.held_out_relations
 
@@ -63,7 +63,7 @@ def test_training_and_heldout_instructions_never_meet(split: Split, goal: Goal, 
     assert split.sample_instruction(goal, rng, (language,), heldout=True) in heldout
 
 
-@pytest.mark.parametrize("verb", grammar.VERBS)
+@pytest.mark.parametrize("verb", goals.VERBS)
 def test_phrasings_split_trains_on_commands_only(verb: str) -> None:
     split = SPLITS["phrasings"]
     for language, polite in (("en", ("please", "could")), ("zh", ("请", "麻烦", "吗"))):

@@ -9,7 +9,7 @@ from deixis.envs.suites import SUITES
 from deixis.envs.tabletop.control import CartesianController, tool_rotation
 from deixis.envs.tabletop.env import ACTION, TabletopEnv
 from deixis.envs.tabletop.expert import expert_action
-from deixis.envs.tabletop.grammar import VERBS
+from deixis.envs.tabletop.goals import VERBS
 from deixis.envs.tabletop.scene import sample_scene
 from deixis.envs.tabletop.splits import SPLITS
 

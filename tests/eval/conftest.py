@@ -62,7 +62,8 @@ def policy_folder(tmp_path_factory) -> Path:
 
     from deixis.datasets.normalisation import MinMaxNormaliser
     from deixis.envs.suites import suite_named
-    from deixis.envs.tabletop.grammar import all_goals, instructions
+    from deixis.envs.tabletop.goals import all_goals
+    from deixis.envs.tabletop.grammar import instructions
     from deixis.policies.backbones.tokenizer import TextTokenizer
     from deixis.policies.config import BackboneConfig, HeadConfig, PolicyConfig
     from deixis.policies.policy import Policy

@@ -64,8 +64,8 @@ def test_a_second_view_looks_where_the_first_one_found_it() -> None:
     centres = cell_centres(8, 8)
     phrases = torch.zeros(64, 1, 4)
     optimiser = torch.optim.Adam(grounding.parameters(), 1e-2)
-    for step in range(300):
-        cells = torch.stack([torch.randperm(64)[:2] for _ in range(64)])
+    for _ in range(300):
+        cells = torch.stack([torch.randperm(64)[:2] for _row in range(64)])
         features = torch.zeros(64, 64, 2).scatter(1, cells[..., None].expand(-1, -1, 2), 1.0).view(64, 8, 8, 2)
         target = torch.nn.functional.one_hot(cells[:, :1], 65).float()
         # The first view is mirrored, and moved by the hand's pose, the last entry of the context.
@@ -87,4 +87,6 @@ def test_a_second_view_looks_where_the_first_one_found_it() -> None:
     def peak(shift: torch.Tensor | None) -> torch.Tensor:
         return prior(context, grounding.moments, shift)[:, 0, :-1].softmax(-1) @ centres - centre
 
-    assert (peak(moved) - peak(None)).mean() < -0.1, "a view moved to the right and down shows things further left and up"
+    assert (peak(moved) - peak(None)).mean() < -0.1, (
+        "a view moved to the right and down shows things further left and up"
+    )

@@ -1,0 +1,113 @@
+"""Repairs that cannot invent data: drop an episode, trim it, re-declare a rate. Always into a new store."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from .episode import Episode, Stream, StreamSpec
+from .findings import Finding, GateReport
+from .spec import ACTION_STREAM, PROPRIO_STREAM, EnvSpec, camera_stream
+from .store import StoreError, TrajectoryStore
+
+_TRIMMED = ("stall", "dropped", "frozen", "jump")  # faults with a place: what lies before or after them is sound
+_REDECLARED = ("rate",)
+_LEAST_ROWS = 16  # control steps that must be left of a trimmed episode
+
+
+class NoRepairError(StoreError):
+    """What is wrong cannot be mended without inventing data."""
+
+
+def repair(store: TrajectoryStore, report: GateReport, destination: str | Path) -> list[str]:
+    """Write what is sound of `store`, according to `report`, to a new store, and say what was done, in sentences.
+
+    A wrong declared rate becomes the measured one. An episode with a stall, dropped rows, a frozen sensor or a jump
+    keeps its longer sound side if at least 16 control steps are left; with any other error it is dropped. No stamp and
+    no value is changed.
+
+    Raises NoRepairError where an error concerns the whole store and is no wrong rate, or nothing would be left;
+    StoreError if the destination exists.
+    """
+    destination = Path(destination)
+    if destination.exists():
+        raise StoreError(f"{destination}: found something there, wanted nothing; remove it or choose another path")
+    hopeless = [f for f in report.errors if f.episode is None and f.check not in _REDECLARED]
+    if hopeless:
+        raise NoRepairError(f"{store.path}: no repair without inventing data for: {hopeless[0]}")
+    env_spec, streams, done = _redeclared(store, [f.stream for f in report.errors if f.check in _REDECLARED])
+    partial = destination.with_name(f".{destination.name}.repairing-{os.getpid()}")
+    kept = 0
+    try:
+        mended = TrajectoryStore.create(partial, env_spec, streams, store.meta, store.tolerance)
+        with mended.writer(ordered=False) as writer:
+            for index in range(len(store)):
+                faults = [f for f in report.errors if f.episode == index]
+                episode, what = _mended(store, index, faults)
+                done += [what] if what else []
+                if episode is not None:
+                    writer.append(episode)
+                    kept += 1
+        if not kept:
+            raise NoRepairError(f"{store.path}: every episode has an error that only dropping it removes")
+        os.rename(partial, destination)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    return done
+
+
+def _redeclared(store: TrajectoryStore, names: Iterable[str]) -> tuple[EnvSpec, list[StreamSpec], list[str]]:
+    specs, env_spec, done = dict(store.streams), store.env_spec, []
+    for name in dict.fromkeys(names):
+        clocks = np.split(store.stamps(name), store.offsets(name)[1:-1])
+        period = float(np.median([np.median(np.diff(stamps)) for stamps in clocks if len(stamps) > 1]))
+        rate = float(f"{1e9 / period:.6g}")
+        done.append(f"stream {name!r}: declared {specs[name].rate_hz:g} Hz, now {rate:g} Hz as measured")
+        specs[name] = replace(specs[name], rate_hz=rate)
+        if name == ACTION_STREAM:
+            env_spec = replace(env_spec, action=replace(env_spec.action, rate_hz=rate))
+        elif name == PROPRIO_STREAM:
+            env_spec = replace(env_spec, proprio=replace(env_spec.proprio, rate_hz=rate))
+        cameras = [replace(c, rate_hz=rate) if camera_stream(c.name) == name else c for c in env_spec.cameras]
+        env_spec = replace(env_spec, cameras=tuple(cameras))
+    return env_spec, list(specs.values()), done
+
+
+def _mended(store: TrajectoryStore, index: int, faults: list[Finding]) -> tuple[Episode | None, str]:
+    """The episode, or what is left of it, or None; and what was done to it."""
+    if not faults:
+        return store.episode(index), ""
+    names = ", ".join(dict.fromkeys(f.check for f in faults))
+    if any(f.check not in _TRIMMED or f.row is None for f in faults):
+        return None, f"episode {index}: dropped ({names})"
+    episode = store.episode(index)
+    places = [int(episode.streams[f.stream].stamps_ns[f.row or 0]) for f in faults]
+    action = episode.streams[ACTION_STREAM].stamps_ns
+    first, last = min(places), max(places)
+    before, after = int((action < first).sum()), int((action > last).sum())
+    # What a frozen sensor shows after it froze is wrong to the end, so far as anybody knows.
+    if any(f.check == "frozen" for f in faults):
+        after = 0
+    if max(before, after) < _LEAST_ROWS:
+        return None, f"episode {index}: dropped ({names}; {max(before, after)} control steps would be left)"
+    begin, stop = (int(action[0]), first) if before >= after else (last + 1, int(action[-1]) + 1)
+    return _between(episode, begin, stop), f"episode {index}: trimmed to {max(before, after)} control steps ({names})"
+
+
+def _between(episode: Episode, begin: int, stop: int) -> Episode:
+    """The rows of all streams from the control stamps in [begin, stop), ns: borders are those of the actions."""
+    action = episode.streams[ACTION_STREAM].stamps_ns
+    inside = action[(action >= begin) & (action < stop)]
+    first, last = int(inside[0]), int(inside[-1])
+    streams = {}
+    for name, stream in episode.streams.items():
+        rows = (stream.stamps_ns >= first) & (stream.stamps_ns <= last)
+        arrivals = None if stream.arrivals_ns is None else stream.arrivals_ns[rows]
+        streams[name] = Stream(stream.values[rows], stream.stamps_ns[rows], arrivals)
+    return replace(episode, streams=streams)
