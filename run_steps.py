@@ -16,11 +16,14 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .envs.rendering_backend import select_backend
 from .eval.records import make_record
 from .run_config import RunConfig, write_sections, written_sections
+
+if TYPE_CHECKING:
+    from .datasets.findings import GateReport
 
 PRODUCTS = (
     *(
@@ -102,21 +105,39 @@ def check(
     from .datasets.store import TrajectoryStore
 
     opened = TrajectoryStore.open(path)
+    if fix is not None and Path(fix).exists():
+        raise StepError(f"{fix} is there already\n  remove it or choose another folder")
     with _timed(out if store is None else None, "check"):
         from .datasets.timestamps import check_store
 
         report = check_store(opened)
-        files = [Path(report_file)] if report_file else []
-        pages = [Path(page)] if page else []
+        files, pages = ([Path(name)] if name else [] for name in (report_file, page))
         if store is None:
             files, pages = [*files, out / "gate.json"], [*pages, out / "gate.html"]
         for file in files:
+            file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(report.to_json() + "\n", "utf-8")
+        _print_findings(path, report)
         if pages:
             from .eval.gate_page import write_gate_page
 
             for file in pages:
                 write_gate_page(opened, report, file)
+    if fix is not None:
+        from .datasets.repair import repair
+
+        for done in repair(opened, report, fix):
+            print(f"  {done}")
+        left = check_store(TrajectoryStore.open(fix)).errors
+        if left:
+            raise StepError(f"{fix} still has {len(left)} errors, the first: {left[0]}")
+        print(f"{fix}: no errors left")
+        return
+    if not report.ok:
+        raise StepError(f"{path} has errors, so nothing can be trained on it")
+
+
+def _print_findings(path: Path, report: GateReport) -> None:
     print(f"{path}: {len(report.errors)} errors, {len(report.findings) - len(report.errors)} other findings")
     if report.synthetic:
         print(f"  synthetic clocks, made from the declared rate: {', '.join(report.synthetic)}")
@@ -124,17 +145,6 @@ def check(
         print(f"  {finding}")
     if len(report.findings) > _SHOWN_FINDINGS:
         print(f"  ... and {len(report.findings) - _SHOWN_FINDINGS} more")
-    if fix is not None:
-        from .datasets.repair import repair
-
-        for done in repair(opened, report, fix):
-            print(f"  {done}")
-        left = check_store(TrajectoryStore.open(fix)).errors
-        print(f"{fix}: {len(left)} errors left")
-        if not left:
-            return
-    if not report.ok:
-        raise StepError(f"{path} has errors, so nothing can be trained on it")
 
 
 def train(config: RunConfig, store: str | None) -> None:

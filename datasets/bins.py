@@ -11,7 +11,8 @@ import numpy as np
 class ActionBins:
     """`count` bins of equal width between low and high in each dimension; a value beyond them falls into the outermost.
 
-    A bin decodes to its centre, and no two bins of a dimension share one: encode(decode(i)) == i for every i.
+    A bin decodes to its centre, and no two bins of a dimension share one: where a dimension varies,
+    encode(decode(i)) == i for every i.
 
     low, high: [D], finite, low < high where a dimension varies. A constant dimension has one bin, 0.
     Raises ValueError if low, high and count do not fit together.

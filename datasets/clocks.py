@@ -2,7 +2,7 @@
 
 Everything is judged against declared periods and the store's `Tolerance`. A stream whose declared rate is wrong is said
 to be so once, and judged by its measured rate from there on. One finding stands for all rows of an episode and stream
-that fail one check, at the first of them.
+that fail one check, at the first of them; gaps get one each.
 """
 
 from __future__ import annotations
@@ -54,30 +54,37 @@ def clock_findings(data: Trajectories, names: Sequence[str]) -> list[Finding]:
         findings += [wrong[1]] if wrong else []
         periods[name] = wrong[0] if wrong else spec.period_ns
     usual = _usual_offsets(clocks)
-    for episode in range(len(data)):
-        readings = {n: _read(clocks[n][episode], specs[n], periods[n], tolerance, episode) for n in names}
+    read = [
+        {n: _read(clocks[n][episode], specs[n], periods[n], tolerance, episode) for n in names}
+        for episode in range(len(data))
+    ]
+    speeds = _usual_speeds(read)
+    for episode, readings in enumerate(read):
         for name, reading in readings.items():
             findings += reading.findings
             findings += _gap_findings(name, readings, tolerance, episode)
         if ACTION_STREAM in readings:
             declared = {name: specs[name].rate_hz for name in names if periods[name] == specs[name].period_ns}
-            findings += _between(readings, usual, declared, tolerance, episode)
+            findings += _between(readings, usual, speeds, declared, tolerance, episode)
     return findings
 
 
 def _rate_finding(clocks: Sequence[np.ndarray], spec: StreamSpec, tolerance: Tolerance) -> tuple[float, Finding] | None:
     """The measured period (ns) and the finding, where most of the store's episodes disagree with the declared rate."""
-    medians = [m for m in (_median_interval(stamps) for stamps in clocks) if m > 0]
-    if not medians:
-        return None
-    period = float(np.median(medians))
-    if abs(spec.period_ns / period - 1) <= tolerance.rate:
+    period = measured_period(clocks)
+    if not period or abs(spec.period_ns / period - 1) <= tolerance.rate:
         return None
     return period, Finding(
         "error", None, spec.name, None, "rate", f"{1e9 / period:.6g} Hz (median)",
         f"{spec.rate_hz:g} Hz +- {100 * tolerance.rate:g} %",
         "declare the rate that was recorded, or record at the declared rate",
     )  # fmt: skip
+
+
+def measured_period(clocks: Sequence[np.ndarray]) -> float:
+    """Median over episodes of the median interval between stamps that increase, ns; 0 where none do."""
+    medians = [median for median in map(_median_interval, clocks) if median > 0]
+    return float(np.median(medians)) if medians else 0.0
 
 
 def _median_interval(stamps: np.ndarray) -> float:
@@ -94,6 +101,13 @@ def _usual_offsets(clocks: Mapping[str, Sequence[np.ndarray]]) -> dict[str, floa
         name: float(np.median([of[0] - action[0] for of, action in zip(own, clocks[ACTION_STREAM], strict=True)]))
         for name, own in clocks.items()
     }
+
+
+def _usual_speeds(read: Sequence[Mapping[str, ClockReading]]) -> dict[str, float]:
+    """Each clock's speed against the actions', in declared periods: its median over the store."""
+    if not read or ACTION_STREAM not in read[0]:
+        return {}
+    return {name: float(np.median([r[name].speed / r[ACTION_STREAM].speed for r in read])) for name in read[0]}
 
 
 def _read(stamps: np.ndarray, spec: StreamSpec, period: float, tolerance: Tolerance, episode: int) -> ClockReading:
@@ -174,18 +188,19 @@ def _gap_findings(
 def _between(
     readings: Mapping[str, ClockReading],
     usual: Mapping[str, float],
+    speeds: Mapping[str, float],
     declared: Mapping[str, float],
     tolerance: Tolerance,
     episode: int,
 ) -> Iterator[Finding]:
-    """Clocks of one episode against that of the actions: same speed, usual offset, common begin and end.
+    """Clocks of one episode against that of the actions: usual speed, usual offset, common begin and end.
 
     declared: rate in Hz of the streams whose rate is as declared. If all others disagree with the actions in one and
     the same way, it is the actions' clock that is wrong.
     """
     action = readings[ACTION_STREAM]
     others = {name: reading for name, reading in readings.items() if name != ACTION_STREAM}
-    drift = {name: own.speed / action.speed - 1 for name, own in others.items()}
+    drift = {name: own.speed / action.speed / speeds[name] - 1 for name, own in others.items()}
     drifting = {
         name
         for name, own in others.items()
@@ -196,7 +211,8 @@ def _between(
     shifted = {name for name in others if abs(late[name]) > slack[name]} - drifting
     drifts, shifts = _blamed(drifting, drift, others), _blamed(shifted, late, others)
     for name, by in drifts.items():
-        found, wanted = f"a clock {100 * by:+.3g} % slow", f"the actions' speed within {100 * tolerance.drift:g} %"
+        found = f"a clock {100 * abs(by):.3g} % too {'fast' if by > 0 else 'slow'}"
+        wanted = f"its usual speed against the actions', within {100 * tolerance.drift:g} %"
         yield Finding("error", episode, name, None, "drift", found, wanted, _ONE_CLOCK)
     for name, by in shifts.items():
         # Rows that are missing at one end move the begin alone; a clock that is off moves both ends.
@@ -206,6 +222,16 @@ def _between(
         check = "offset" if both else "border"
         yield Finding("error", episode, name, 0, check, found, expected, _ONE_CLOCK)
     blamed = set(drifts) | set(shifts)
+    longer = {name: own.end - action.end for name, own in others.items()}
+    cut = {
+        name for name, own in others.items() if abs(longer[name]) > tolerance.border * max(own.period, action.period)
+    }
+    if not blamed and ACTION_STREAM in (ends := _blamed(cut, longer, others)) and not action.gaps:
+        found = f"an end {ends[ACTION_STREAM] / 1e6:+.6g} ms from that of all other streams"
+        expected = f"within {tolerance.border:g} periods of theirs"
+        advice = "actions were lost at the end, or are of another episode: drop the episode"
+        yield Finding("error", episode, ACTION_STREAM, len(action.stamps) - 1, "border", found, expected, advice)
+        return
     for name, own in others.items():
         if {name, ACTION_STREAM} & blamed or own.gaps or action.gaps or own.irregular or action.irregular:
             continue  # said already, and the cause of what would follow

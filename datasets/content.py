@@ -14,7 +14,7 @@ import numpy as np
 
 from .findings import Finding
 from .lag import Delay, Delays, Signals, estimate_delays, late
-from .motion import FrameCache, Frames, action_signals, camera_signals, places, read_frames
+from .motion import FrameCache, Frames, action_signals, camera_signals, newest_rows, places, read_frames
 from .spec import ACTION_STREAM, PROPRIO_STREAM
 from .tolerance import Tolerance
 from .trajectories import Trajectories
@@ -43,6 +43,9 @@ def check_content(
     """
     content = Content()
     if ACTION_STREAM not in names or PROPRIO_STREAM not in names:
+        found, wanted = "no proprioception and actions that can be read together", "both"
+        advice = "delays, jumps and frozen sensors are not judged"
+        content.findings.append(Finding("note", None, PROPRIO_STREAM, None, "untold", found, wanted, advice))
         return content
     bad = spoiled.get(ACTION_STREAM, set()) | spoiled.get(PROPRIO_STREAM, set())
     sound = [episode for episode in range(len(data)) if episode not in bad]
@@ -66,7 +69,8 @@ def _judge(data: Trajectories, stream: str, signals: Sequence[Signals | None], c
     """Delays of one stream against the robot's motion, as findings and as `content.lags`."""
     tolerance = data.tolerance
     ridge = _CAMERA_RIDGE if data.streams[stream].kind == "image" else _ACTION_RIDGE
-    delays = estimate_delays(signals, int(tolerance.longest_delay), tolerance.delay_confidence, ridge)
+    longest = max(int(tolerance.longest_delay), int(tolerance.delay))
+    delays = estimate_delays(signals, longest, tolerance.delay_confidence, ridge)
     if delays is None:
         found = f"{sum(s is not None for s in signals)} usable episodes"
         content.findings.append(
@@ -80,8 +84,8 @@ def _judge(data: Trajectories, stream: str, signals: Sequence[Signals | None], c
 
 
 def _delay_findings(stream: str, delays: Delays, tolerance: Tolerance) -> Iterator[Finding]:
-    declared = int(tolerance.delay) if stream == ACTION_STREAM else 0
-    wanted = f"{declared} rows, as declared" if declared else "no delay"
+    declared = -int(tolerance.delay) if stream == ACTION_STREAM else 0  # commands come before the motion they cause
+    wanted = f"{late(declared)}, as declared" if declared else "no delay"
     advice = "shift the stream back in its source, or declare the real delay as tolerance.delay"
     if delays.store != declared and delays.store_confidence >= tolerance.delay_confidence:
         found = f"{late(delays.store - declared)} in the store as a whole ({delays.store_confidence:.0f} nats)"
@@ -111,15 +115,24 @@ def _mismatches(stream: str, delays: Sequence[Delay | None]) -> Iterator[Finding
 def _frozen_proprio(data: Trajectories, signals: Mapping[int, Signals], content: Content) -> set[int]:
     """Runs of equal proprioception through which the actions went on changing."""
     stopped = set()
+    # A reading slower than the actions is held for some of them.
+    held = max(1.0, data.streams[ACTION_STREAM].rate_hz / data.streams[PROPRIO_STREAM].rate_hz)
     for episode, signal in signals.items():
         still = (signal.targets == 0).all(1)
         changing = np.concatenate([[False], (np.diff(signal.inputs, axis=0) != 0).any(1)])
         for first, stop in _runs(still):
-            if stop - first + 1 >= data.tolerance.frozen and changing[first:stop].mean() > 0.5:
+            if stop - first + 1 >= data.tolerance.frozen * held and changing[first:stop].mean() > 0.5:
                 stopped.add(episode)
-                content.findings.append(_frozen(episode, PROPRIO_STREAM, first, stop, "actions went on changing"))
+                begin, end = (_proprio_row(data, episode, row) for row in (first, stop))
+                content.findings.append(_frozen(episode, PROPRIO_STREAM, begin, end, "actions went on changing"))
                 break
     return stopped
+
+
+def _proprio_row(data: Trajectories, episode: int, row: int) -> int:
+    """The row of proprioception that action row `row` sees."""
+    at = data.stamps(ACTION_STREAM, [episode])[row : row + 1]
+    return int(newest_rows(data.stamps(PROPRIO_STREAM, [episode]), at)[0])
 
 
 def _frozen(episode: int, stream: str, first: int, stop: int, meanwhile: str) -> Finding:
@@ -141,7 +154,7 @@ def _jumps(data: Trajectories, signals: Mapping[int, Signals], content: Content)
 
     Far is against the largest deviations that the store usually has from a linear prediction.
     """
-    if not signals:
+    if not sum(len(s.targets) for s in signals.values()):
         return set()
     design = np.concatenate([np.concatenate([s.inputs, s.context], axis=1) for s in signals.values()])
     design = np.concatenate([design, np.ones((len(design), 1))], axis=1)
@@ -153,7 +166,7 @@ def _jumps(data: Trajectories, signals: Mapping[int, Signals], content: Content)
     jumped = set()
     for episode, size in zip(signals, far, strict=True):
         if len(size) and size.max() > _JUMP:
-            row = int(size.argmax()) + 1
+            row = _proprio_row(data, episode, int(size.argmax()) + 1)
             jumped.add(episode)
             found = f"a step {size.max():.1f} times further from what the action calls for than is usual at most"
             content.findings.append(
@@ -197,13 +210,13 @@ def _frozen_camera(data: Trajectories, stream: str, frames: Mapping[int, Frames]
     states = np.concatenate([np.concatenate(at), np.concatenate(steps)], axis=1)
     states /= np.maximum(states.std(0), 1e-9)
     owner = np.repeat(order, [len(place) for place in at])
-    same = np.concatenate([frames[episode].same for episode in order])
+    same = np.concatenate([frames[episode].same[: len(place)] for episode, place in zip(order, at, strict=True)])
     first_row = dict(zip(order, np.cumsum([0, *map(len, at)])[:-1].tolist(), strict=True))
     moves = np.linalg.norm(states[:, states.shape[1] // 2 :], axis=1) > 0.25
     frozen = set()
     for episode in order:
         for first, stop in runs[episode]:
-            rows = np.arange(first, stop) + first_row[episode]
+            rows = np.arange(first, min(stop, len(at[order.index(episode)]))) + first_row[episode]
             rows = rows[moves[rows]]
             if len(rows) and _surprise(rows, states, same, owner) >= _SURPRISE:
                 frozen.add(episode)
@@ -215,6 +228,8 @@ def _frozen_camera(data: Trajectories, stream: str, frames: Mapping[int, Frames]
 def _surprise(rows: np.ndarray, states: np.ndarray, same: np.ndarray, owner: np.ndarray) -> float:
     """Nats against sound data in which frames `rows` of one episode see no change."""
     others = np.flatnonzero(owner != owner[rows[0]])
+    if not len(others):
+        return 0.0
     nats = 0.0
     for row in rows:
         away = np.square(states[others] - states[row]).sum(1)

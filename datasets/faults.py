@@ -46,6 +46,8 @@ class _Bed:
 
     def stream(self, kinds: Sequence[str]) -> str:
         names = [name for name, spec in self.specs.items() if spec.kind in kinds and len(self.stamps(name)) > 12]
+        if not names:
+            raise ValueError(f"plant: found no stream of kind {list(kinds)} with more than 12 rows, wanted one")
         return names[int(self.rng.integers(len(names)))]
 
     def stamps(self, name: str) -> np.ndarray:
@@ -219,8 +221,8 @@ def _fractional_stamps(bed: _Bed) -> _Done:
 
 
 def _swapped_episodes(bed: _Bed) -> _Done:
-    """One stream of two episodes changes places, clock and all."""
-    name = bed.stream(_TIMED)
+    """Actions or pictures of two episodes change places, clock and all."""
+    name = bed.stream(("image", "action"))
     other = int(bed.rng.choice([e for e in range(len(bed.episodes)) if e != bed.chosen]))
     first, second = bed.episodes[bed.chosen].streams[name], bed.episodes[other].streams[name]
     bed.put(name, second.values, second.stamps_ns)

@@ -79,16 +79,20 @@ def estimate_delays(
     small where inputs are few and exact, larger where they are many. An episode of None, or of fewer than `least_rows`
     usable rows, gets None.
     """
+    if longest < 1:
+        return None
     usable = [s for s in signals if s is not None and len(s.targets) >= least_rows + longest]
     width = max((s.inputs.shape[1] + s.context.shape[1] for s in usable), default=0)
     if sum(len(s.targets) for s in usable) < 3 * (width + 1) or len(usable) < 2:
         return None
     scaled = _standardise(usable)
+    if not scaled[0].targets.shape[1]:
+        return None  # nothing ever moves
     whole, sure = _store_delay(scaled, longest, ridge)
+    linear = scaled[0].inputs.shape[1]
     scaled = _with_random_features(scaled)
-    linear, random = usable[0].inputs.shape[1], scaled[0].inputs.shape[1]
-    penalty = np.full(random + scaled[0].context.shape[1] + 1, ridge)
-    penalty[min(linear, random) : random] = max(ridge, _RANDOM_RIDGE)
+    penalty = np.full(scaled[0].inputs.shape[1] + scaled[0].context.shape[1] + 1, ridge)
+    penalty[linear : scaled[0].inputs.shape[1]] = max(ridge, _RANDOM_RIDGE)
     model = _Model.fit(scaled, whole, penalty)
     without = _Model.fit([_without_inputs(s) for s in scaled], 0, ridge)
     judged = []
@@ -211,6 +215,8 @@ class _Model:
 def _store_delay(signals: Sequence[Signals], longest: int, ridge: float) -> tuple[int, float]:
     """The delay of all episodes together, each shift with a model of its own, and its confidence against the next."""
     long = [s for s in signals if len(s.targets) > 2 * longest]
+    if not long:
+        return 0, 0.0
     long = long[:: -(-len(long) // _EPISODES)]
     costs, correlation = {}, 1.0
     for shift in range(-longest, longest + 1):
@@ -262,7 +268,8 @@ def _squared(left: np.ndarray, precision: np.ndarray) -> np.ndarray:
 
 def _gain(none: _Costs, other: _Costs) -> float:
     """By how many nats the other shift explains the rows better that both have."""
-    first = max(none[1][0], other[1][0])
-    stop = min(none[1][-1], other[1][-1]) + 1
+    if not (len(none[1]) and len(other[1])):
+        return 0.0
+    first, stop = max(none[1][0], other[1][0]), min(none[1][-1], other[1][-1]) + 1
     rows = slice(first - none[1][0], stop - none[1][0]), slice(first - other[1][0], stop - other[1][0])
     return float((none[0][rows[0]] - other[0][rows[1]]).sum())

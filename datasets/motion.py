@@ -16,7 +16,7 @@ from .trajectories import MemoryTrajectories, Trajectories
 THUMBNAIL = 16  # side in which frames are compared
 _COMPONENTS = 64  # principal components of thumbnails
 _FLOW = 32  # side in which image motion is measured
-_EPISODES_AT_ONCE = 32
+_EPISODES_AT_ONCE = 16
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def action_signals(data: Trajectories, episodes: Sequence[int]) -> list[Signals]
     for (action, _), place in zip(actions, places(data, ACTION_STREAM, episodes), strict=True):
         step = np.diff(place, axis=0)
         before = np.concatenate([np.zeros_like(step[:1]), step[:-1]])
-        signals.append(Signals(action[:-1], np.concatenate([place[:-1], before], axis=1), step))
+        signals.append(Signals(action[: len(step)], np.concatenate([place[:-1], before], axis=1), step))
     return signals
 
 
@@ -64,18 +64,25 @@ def camera_signals(data: Trajectories, stream: str, frames: Sequence[Frames], ep
         step = np.diff(place, axis=0, prepend=place[:1])
         speed = np.linalg.norm(step / np.maximum(np.abs(step).mean(0), 1e-9), axis=1, keepdims=True)
         targets = np.concatenate([place, step, speed], axis=1)
-        components = thumbnails @ project
+        components = thumbnails[: len(place)] @ project
         moved = np.diff(components, axis=0, prepend=components[:1])
-        inputs = np.concatenate([components, moved, shown.changes], axis=1)
+        inputs = np.concatenate([components, moved, shown.changes[: len(place)]], axis=1)
         signals.append(Signals(inputs, np.zeros((len(inputs), 0)), targets))
     return signals
 
 
 def places(data: Trajectories, stream: str, episodes: Sequence[int]) -> list[np.ndarray]:
-    """The newest proprioception at each stamp of a stream, float64 [T, P] for each episode."""
+    """The newest proprioception at each stamp of a stream, float64 [T, P] for each episode.
+
+    Stamps a period and more after the last reading are left out at the end: nothing is known of them.
+    """
     clocks = np.split(data.stamps(stream, episodes), data.offsets(stream, episodes)[1:-1])
-    proprio = _episodes(data, PROPRIO_STREAM, episodes)
-    return [values[newest_rows(stamps, at)] for (values, stamps), at in zip(proprio, clocks, strict=True)]
+    period = round(data.streams[PROPRIO_STREAM].period_ns)
+    found = []
+    for (values, stamps), at in zip(_episodes(data, PROPRIO_STREAM, episodes), clocks, strict=True):
+        known = at[: np.searchsorted(at, stamps[-1] + max(period, 1), side="left")]
+        found.append(values[newest_rows(stamps, known)])
+    return found
 
 
 def read_frames(

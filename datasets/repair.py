@@ -10,7 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from .episode import Episode, Stream, StreamSpec
+from .clocks import measured_period
+from .curation.clocks import Clocks
+from .curation.pieces import Piece, cut
+from .episode import Episode, StreamSpec
 from .findings import Finding, GateReport
 from .spec import ACTION_STREAM, PROPRIO_STREAM, EnvSpec, camera_stream
 from .store import StoreError, TrajectoryStore
@@ -29,7 +32,7 @@ def repair(store: TrajectoryStore, report: GateReport, destination: str | Path) 
 
     A wrong declared rate becomes the measured one. An episode with a stall, dropped rows, a frozen sensor or a jump
     keeps its longer sound side if at least 16 control steps are left; with any other error it is dropped. No stamp and
-    no value is changed.
+    no value is changed; what lost its end no longer counts as a success.
 
     Raises NoRepairError where an error concerns the whole store and is no wrong rate, or nothing would be left;
     StoreError if the destination exists.
@@ -66,7 +69,7 @@ def _redeclared(store: TrajectoryStore, names: Iterable[str]) -> tuple[EnvSpec, 
     specs, env_spec, done = dict(store.streams), store.env_spec, []
     for name in dict.fromkeys(names):
         clocks = np.split(store.stamps(name), store.offsets(name)[1:-1])
-        period = float(np.median([np.median(np.diff(stamps)) for stamps in clocks if len(stamps) > 1]))
+        period = measured_period(clocks)
         rate = float(f"{1e9 / period:.6g}")
         done.append(f"stream {name!r}: declared {specs[name].rate_hz:g} Hz, now {rate:g} Hz as measured")
         specs[name] = replace(specs[name], rate_hz=rate)
@@ -87,27 +90,18 @@ def _mended(store: TrajectoryStore, index: int, faults: list[Finding]) -> tuple[
     if any(f.check not in _TRIMMED or f.row is None for f in faults):
         return None, f"episode {index}: dropped ({names})"
     episode = store.episode(index)
-    places = [int(episode.streams[f.stream].stamps_ns[f.row or 0]) for f in faults]
+    clocks = Clocks({name: stream.stamps_ns for name, stream in episode.streams.items()}, store.streams)
     action = episode.streams[ACTION_STREAM].stamps_ns
-    first, last = min(places), max(places)
-    before, after = int((action < first).sum()), int((action > last).sum())
-    # What a frozen sensor shows after it froze is wrong to the end, so far as anybody knows.
-    if any(f.check == "frozen" for f in faults):
-        after = 0
-    if max(before, after) < _LEAST_ROWS:
-        return None, f"episode {index}: dropped ({names}; {max(before, after)} control steps would be left)"
-    begin, stop = (int(action[0]), first) if before >= after else (last + 1, int(action[-1]) + 1)
-    return _between(episode, begin, stop), f"episode {index}: trimmed to {max(before, after)} control steps ({names})"
-
-
-def _between(episode: Episode, begin: int, stop: int) -> Episode:
-    """The rows of all streams from the control stamps in [begin, stop), ns: borders are those of the actions."""
-    action = episode.streams[ACTION_STREAM].stamps_ns
-    inside = action[(action >= begin) & (action < stop)]
-    first, last = int(inside[0]), int(inside[-1])
-    streams = {}
-    for name, stream in episode.streams.items():
-        rows = (stream.stamps_ns >= first) & (stream.stamps_ns <= last)
-        arrivals = None if stream.arrivals_ns is None else stream.arrivals_ns[rows]
-        streams[name] = Stream(stream.values[rows], stream.stamps_ns[rows], arrivals)
-    return replace(episode, streams=streams)
+    at = [(episode.streams[f.stream].stamps_ns, f.row or 0) for f in faults]
+    stop = int(np.searchsorted(action, min(int(stamps[max(row - 1, 0)]) for stamps, row in at), "right"))
+    first = clocks.begin_after(int(np.searchsorted(action, max(int(stamps[row]) for stamps, row in at))))
+    # What a frozen sensor shows later is wrong as far as anybody knows; so is a clock that stood still alone.
+    stalled = {f.stream for f in faults if f.check == "stall"}
+    lost = any(f.check == "frozen" for f in faults) or (bool(stalled) and stalled != set(store.streams))
+    sides = [(0, stop)] + ([] if lost else [(first, len(action))])
+    begin, end = max(sides, key=lambda side: side[1] - side[0])
+    if end - begin < _LEAST_ROWS or clocks.empty_stream(begin, end):
+        return None, f"episode {index}: dropped ({names}; {max(0, end - begin)} control steps would be left)"
+    meta = {key: value for key, value in episode.meta.items() if key != "success" or end == len(action)}
+    piece = Piece(index, begin, end, episode.instruction, meta)
+    return cut(episode, store.streams, piece), f"episode {index}: trimmed to {end - begin} control steps ({names})"

@@ -40,7 +40,9 @@ def check_store(store: Trajectories, cache: FrameCache | None = None) -> GateRep
         return report
     readable = []
     for name, spec in store.streams.items():
-        broken = list(_type_findings(store, spec)) or list(_row_findings(store.missing_rows(name), name))
+        broken = list(_type_findings(store, spec)) or list(
+            _row_findings(store.missing_rows(name), np.diff(store.offsets(name)), name)
+        )
         report.findings.extend(broken)
         if not broken:  # else its rows cannot be read, or would be read as something else
             readable.append(name)
@@ -84,12 +86,12 @@ def _type_findings(store: Trajectories, spec: StreamSpec) -> Iterator[Finding]:
         yield Finding("error", None, spec.name, None, "type", found, "int64 [rows] ns", advice)
 
 
-def _row_findings(missing: np.ndarray, name: str) -> Iterator[Finding]:
-    for episode in np.flatnonzero(missing.any(1)):
+def _row_findings(missing: np.ndarray, lengths: np.ndarray, name: str) -> Iterator[Finding]:
+    for episode in np.flatnonzero(missing.any(1) | (lengths == 0)):
         found = f"{missing[episode, 0]} values and {missing[episode, 1]} stamps missing"
         yield Finding(
-            "error", int(episode), name, None, "rows", found, "a value and a stamp for each recorded row",
-            "restore the store from a copy, or record the episode again",
+            "error", int(episode), name, None, "rows", found if lengths[episode] else "no rows at all",
+            "a value and a stamp for each recorded row", "restore the store from a copy, or record the episode again",
         )  # fmt: skip
 
 

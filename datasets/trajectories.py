@@ -55,7 +55,8 @@ class MemoryTrajectories:
         return rows[0].values.dtype, rows[0].values.shape[1:], clock
 
     def missing_rows(self, stream: str) -> np.ndarray:
-        return np.zeros((len(self), 2), np.int64)
+        lengths = [(len(row.values), len(row.stamps_ns)) for row in self._rows(stream, None)]
+        return np.array([(max(0, stamps - rows), max(0, rows - stamps)) for rows, stamps in lengths]).reshape(-1, 2)
 
     def offsets(self, stream: str, episodes: Sequence[int] | None = None) -> np.ndarray:
         return np.cumsum([0, *(len(row.stamps_ns) for row in self._rows(stream, episodes))], dtype=np.int64)

@@ -59,6 +59,11 @@ class TabletopWorld:
             raise StoreError(
                 f"{self._store.path}, episode {episode}: meta lacks {missing}, wanted both to set its scene"
             )
+        if meta.get("curated_from", {}).get("rows", [0])[0]:
+            raise StoreError(
+                f"{self._store.path}, episode {episode}: begins in the middle of its demonstration, wanted its start; "
+                "replay the store that it was cut from"
+            )
         observation, info = self._env.reset(seed=int(meta["seed"]), options={"task": meta["task"]})
         if info["scene"] != meta.get("scene"):
             raise StoreError(

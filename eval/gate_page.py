@@ -6,6 +6,7 @@ import base64
 import io
 import os
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +29,15 @@ _STRIPS = 3
 def write_gate_page(store: TrajectoryStore, report: GateReport, path: Path) -> Path:
     """Write the page of a store's gate report to `path`, whole or not at all, and return it."""
     by_stream: Counter[str] = Counter(f.stream for f in report.errors)
+    broken = {f.stream for f in report.errors if f.check in ("type", "rows")}  # their rows cannot be read
+    sound = [name for name in store.streams if name not in broken]
     page = _template().render(
         report=report,
         shown=report.findings[:_FINDINGS],
         counts=Counter((f.severity, f.check, f.stream) for f in report.findings).most_common(),
-        streams=[_clock(store, name, report) | {"errors": by_stream[name]} for name in store.streams],
+        streams=[_clock(store, name, report) | {"errors": by_stream[name]} for name in sound],
         delays=[_delay(name, report) for name in report.lags],
-        strips=[_strip(store, episode) for episode in _strip_episodes(store, report)],
+        strips=[_strip(store, e, sound) for e in _strip_episodes(store, report)] if ACTION_STREAM in sound else [],
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
@@ -52,7 +55,7 @@ def _clock(store: TrajectoryStore, name: str, report: GateReport) -> dict[str, A
     worst = [float(np.abs(np.diff(c) / 1e6 - period).max()) if len(c) > 1 else None for c in clocks]
     wrong = {f.episode for f in report.errors if f.stream == name}
     span = (min(intervals.min(), period), max(intervals.max(), period)) if len(intervals) else (0.0, period)
-    spread = 0.02 * period if span[0] == span[1] else 0.0
+    spread = max(0.0, 0.02 * period - (span[1] - span[0]) / 2)
     counts, edges = np.histogram(intervals, _BINS, (span[0] - spread, span[1] + spread))
     return {
         "name": name,
@@ -85,13 +88,13 @@ def _strip_episodes(store: TrajectoryStore, report: GateReport) -> list[int]:
     return list(dict.fromkeys([*wrong, *range(len(store))]))[:_STRIPS]
 
 
-def _strip(store: TrajectoryStore, episode: int) -> dict[str, Any]:
+def _strip(store: TrajectoryStore, episode: int, sound: Sequence[str]) -> dict[str, Any]:
     """Frames of every camera at evenly spaced control stamps, each with the action that follows it as an arrow."""
     actions = store.read(episode, ACTION_STREAM)
     rows = np.unique(np.linspace(0, len(actions.values) - 1, _FRAMES).round().astype(int))
     lines = []
     for camera in store.env_spec.cameras:
-        if camera_stream(camera.name) not in store.streams:
+        if camera_stream(camera.name) not in sound:
             continue
         shown = store.read(episode, camera_stream(camera.name))
         at = newest_rows(shown.stamps_ns, actions.stamps_ns[rows])

@@ -49,6 +49,10 @@ class Clocks:
         """The last action row from `earliest` to `row` at which a cut may begin, if there is one."""
         return next((first for first in range(row, earliest - 1, -1) if self._in_phase(first)), None)
 
+    def begin_after(self, row: int) -> int:
+        """The first action row from `row` on at which a cut may begin; the number of rows if there is none."""
+        return next((first for first in range(row, self.rows) if self._in_phase(first)), self.rows)
+
     def span(self, name: str, first: int, stop: int) -> tuple[int, int]:
         """First and stop row of a stream that go with action rows `first` to `stop`; equal ones if there is no row.
 

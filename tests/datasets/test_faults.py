@@ -1,11 +1,15 @@
 """Every kind of fault, planted at random places, is found, called by its name, and nothing else is called wrong."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from deixis.datasets.episode import Stream
 from deixis.datasets.faults import KINDS, plant
 from deixis.datasets.motion import FrameCache
 from deixis.datasets.timestamps import check_store
+from deixis.datasets.tolerance import Tolerance
 from deixis.datasets.trajectories import MemoryTrajectories
 
 from .moving import moving_trajectories
@@ -35,7 +39,11 @@ def test_a_planted_fault_is_found_and_named(clean: MemoryTrajectories, kind: str
             e for e in errors if e.check == planted.check and e.stream in planted.streams and planted.says in e.found
         ]
         assert right, f"{planted}: {list(map(str, errors))}"
-        elsewhere = [e for e in errors if planted.episodes and e.episode not in planted.episodes]
+        elsewhere = [
+            e
+            for e in errors
+            if e.stream not in planted.streams or (planted.episodes and e.episode not in planted.episodes)
+        ]
         assert not elsewhere, f"{planted}: {list(map(str, elsewhere))}"
 
 
@@ -52,3 +60,61 @@ def test_planting_leaves_the_clean_episodes_alone(clean: MemoryTrajectories) -> 
         assert name == same_name
         np.testing.assert_array_equal(values, stream.values)
         np.testing.assert_array_equal(stamps, stream.stamps_ns)
+
+
+def test_a_declared_delay_is_right_and_an_undeclared_one_is_wrong() -> None:
+    data = moving_trajectories()
+    for index, episode in enumerate(data.episodes):  # a robot that answers two rows late: commands come before motion
+        actions = episode.streams["action"]
+        early = actions.values[np.clip(np.arange(len(actions.values)) + 2, 0, len(actions.values) - 1)]
+        data.episodes[index] = replace(episode, streams={**episode.streams, "action": Stream(early, actions.stamps_ns)})
+    assert [(e.check, e.episode) for e in check_store(data, CACHE).errors] == [("lag", None)]
+    data.tolerance = Tolerance(delay=2)
+    assert check_store(data, CACHE).errors == []
+
+
+def test_a_slow_sensor_is_not_a_frozen_one() -> None:
+    data = moving_trajectories()
+    data.streams["proprio"] = replace(data.streams["proprio"], rate_hz=2.0)
+    for index, episode in enumerate(data.episodes):
+        slow = episode.streams["proprio"]
+        data.episodes[index] = replace(
+            episode, streams={**episode.streams, "proprio": Stream(slow.values[::5], slow.stamps_ns[::5])}
+        )
+    assert [e for e in check_store(data, CACHE).errors if e.check == "frozen"] == []
+
+
+def test_nothing_to_judge_is_said_and_harms_nothing(clean: MemoryTrajectories) -> None:
+    still = MemoryTrajectories(
+        [
+            replace(
+                e, streams={n: Stream(s.values[:1].repeat(len(s.values), 0), s.stamps_ns) for n, s in e.streams.items()}
+            )
+            for e in clean.episodes
+        ],
+        clean.env_spec,
+        clean.streams,
+    )
+    single = MemoryTrajectories(
+        [
+            replace(e, streams={n: Stream(s.values[:1], s.stamps_ns[:1]) for n, s in e.streams.items()})
+            for e in clean.episodes
+        ],
+        clean.env_spec,
+        clean.streams,
+    )
+    off = MemoryTrajectories(clean.episodes, clean.env_spec, clean.streams, Tolerance(longest_delay=0))
+    for data in (still, single, off):
+        report = check_store(data)
+        assert report.ok and "untold" in {f.check for f in report.findings}
+        assert "NaN" not in report.to_json()
+
+
+def test_rows_that_are_missing_are_found_in_memory_too(clean: MemoryTrajectories) -> None:
+    for cut in (0, 5):
+        episodes = list(clean.episodes)
+        stream = episodes[2].streams["proprio"]
+        short = Stream(stream.values[:cut], stream.stamps_ns[: cut and len(stream.stamps_ns)])
+        episodes[2] = replace(episodes[2], streams={**episodes[2].streams, "proprio": short})
+        errors = check_store(MemoryTrajectories(episodes, clean.env_spec, clean.streams), CACHE).errors
+        assert ("rows", 2, "proprio") in {(e.check, e.episode, e.stream) for e in errors}

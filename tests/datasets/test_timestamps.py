@@ -57,7 +57,7 @@ def _cut(episode: Episode, stream: str, rows: int) -> None:
     [
         (lambda e: _stamps(e, "proprio", _shift_from(5, 3 * PERIOD)), "proprio", 5, "stall", "400 ms after row 4"),
         (lambda e: _stamps(e, "action", _shift_from(5, PERIOD // 2)), "action", 5, "jitter", "150 ms after row 4"),
-        (lambda e: _stamps(e, "camera.front", lambda s: s * 11 // 10), "camera.front", None, "drift", "+10 % slow"),
+        (lambda e: _stamps(e, "camera.front", lambda s: s * 11 // 10), "camera.front", None, "drift", "10 % too fast"),
         (lambda e: _stamps(e, "camera.front", lambda s: s + 10**12), "camera.front", 0, "offset", "stamps +1e+06 ms"),
         (lambda e: _stamps(e, "camera.wrist", lambda s: s + 2 * PERIOD), "camera.wrist", 0, "offset", "stamps +200 ms"),
         (lambda e: _cut(e, "camera.wrist", 17), "camera.wrist", 16, "border", "an end -300 ms"),
