@@ -152,7 +152,7 @@ class StageConfig:
 def align_stage() -> StageConfig:
     """Default alignment: where in each view is what the words name."""
     return StageConfig(
-        steps=1000,
+        steps=900,
         batch_size=64,
         lr=2e-3,
         trainable={"image": 1.0, "text": 1.0, "grounding": 1.0, "projector": 1.0, "contrastive": 1.0, "action": 1.0},
@@ -164,7 +164,7 @@ def align_stage() -> StageConfig:
 def imitate_stage() -> StageConfig:
     """Default imitation: the head on a frozen backbone, from tokens encoded once."""
     return StageConfig(
-        steps=4000,
+        steps=3600,
         batch_size=256,
         lr=1e-3,
         trainable={"projector": 1.0, "head": 1.0},
