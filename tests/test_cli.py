@@ -51,7 +51,7 @@ def test_every_preset_reads_by_its_bare_name_and_by_its_path(preset: str) -> Non
 
 def test_demo_preset_is_the_default_run_that_looks_more_often() -> None:
     default = RunConfig()
-    assert read("--config", "demo") == replace(default, eval=replace(default.eval, exec_horizon=1))
+    assert read("--config", "demo") == replace(default, eval=replace(default.eval, exec_horizon=2))
 
 
 def test_overrides_win_over_the_file_wherever_they_stand(tmp_path: Path) -> None:
