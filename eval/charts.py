@@ -126,7 +126,8 @@ def dots(values: Sequence[float | None], label: str, wrong: Sequence[bool]) -> M
         shapes.append(f'<text class="tick" x="{_LEFT - 6}" y="{height}" dy="0.32em" text-anchor="end">{tick:g}</text>')
     last = max(len(values) - 1, 1)
     order = sorted(range(len(values)), key=lambda index: wrong[index])
-    shown = [i for i in order if wrong[i]] + [i for i in order if not wrong[i]][:: max(1, len(values) // _MAX_POINTS)]
+    every = max(1, len(values) // _MAX_POINTS) | 1  # odd: tasks take turns, an even step would show one of two
+    shown = [i for i in order if wrong[i]] + [i for i in order if not wrong[i]][::every]
     for index in sorted(shown, key=lambda index: wrong[index]):
         value = values[index]
         if value is not None:
