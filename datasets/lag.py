@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 FOLDS = 5
-_DISBELIEF = 10.0  # nats by which inputs must be worse than none before strangers' are tried
+_DISBELIEF = 20.0  # nats by which inputs must be worse than none before strangers' are tried
 _FEW, _BELIEVED = 20, 0.9  # episodes, and the share of them that the model must explain, before any is called foreign
 _STRANGERS = 80  # other episodes whose inputs are tried in place of an episode's own
 _TAIL = 4.0  # degrees of freedom of the residuals: one bad row must not decide (Lange, Little and Taylor 1989)
