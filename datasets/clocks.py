@@ -16,7 +16,7 @@ from .episode import StreamSpec
 from .findings import Finding
 from .spec import ACTION_STREAM
 from .tolerance import Tolerance
-from .trajectories import Trajectories
+from .trajectories import Trajectories, episode_clocks
 
 _EXCHANGED = "exchange the stamps again, or sort rows by the time at which they were taken"
 _ONE_CLOCK = "put all streams on one clock: correct this stream's stamps, or drop the episode"
@@ -47,7 +47,7 @@ def clock_findings(data: Trajectories, names: Sequence[str]) -> list[Finding]:
     Checks: rate, negative, swapped, monotonic, duplicate, dropped, stall, jitter, drift, offset, border, lengths.
     """
     tolerance, specs = data.tolerance, {name: data.streams[name] for name in names}
-    clocks = {name: np.split(data.stamps(name), data.offsets(name)[1:-1]) for name in names}
+    clocks = {name: episode_clocks(data, name) for name in names}
     findings, periods = [], {}
     for name, spec in specs.items():
         wrong = _rate_finding(clocks[name], spec, tolerance)

@@ -14,7 +14,7 @@ import numpy as np
 
 from .findings import Finding
 from .lag import Delay, Delays, Signals, estimate_delays, late
-from .motion import FrameCache, Frames, action_signals, camera_signals, newest_rows, places, read_frames
+from .motion import FrameCache, Frames, action_signals, camera_signals, newest_rows, places, read_frames, stretches
 from .spec import ACTION_STREAM, PROPRIO_STREAM
 from .tolerance import Tolerance
 from .trajectories import Trajectories
@@ -120,7 +120,7 @@ def _frozen_proprio(data: Trajectories, signals: Mapping[int, Signals], content:
     for episode, signal in signals.items():
         still = (signal.targets == 0).all(1)
         changing = np.concatenate([[False], (np.diff(signal.inputs, axis=0) != 0).any(1)])
-        for first, stop in _runs(still):
+        for first, stop in stretches(still):
             if stop - first + 1 >= data.tolerance.frozen * held and changing[first:stop].mean() > 0.5:
                 stopped.add(episode)
                 begin, end = (_proprio_row(data, episode, row) for row in (first, stop))
@@ -141,12 +141,6 @@ def _frozen(episode: int, stream: str, first: int, stop: int, meanwhile: str) ->
         "error", episode, stream, int(first) + 1, "frozen", found, "a sensor that follows the motion",
         "the sensor or its driver stood still: cut the episode here or record it again",
     )  # fmt: skip
-
-
-def _runs(flags: np.ndarray) -> Iterator[tuple[int, int]]:
-    """Bounds [first, stop) of the stretches in which flags [T] hold."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], flags.astype(int), [0]])))
-    yield from zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True)
 
 
 def _jumps(data: Trajectories, signals: Mapping[int, Signals], content: Content) -> set[int]:
@@ -201,7 +195,7 @@ def _frozen_camera(data: Trajectories, stream: str, frames: Mapping[int, Frames]
     no change either is how likely that row is in sound data.
     """
     least = data.tolerance.frozen - 1  # a run of n frames equal to the one before is n + 1 equal frames
-    runs = {e: [(a, b) for a, b in _runs(f.same) if b - a >= least] for e, f in frames.items()}
+    runs = {e: [(a, b) for a, b in stretches(f.same) if b - a >= least] for e, f in frames.items()}
     if not any(runs.values()):
         return set()
     order = list(frames)
@@ -214,9 +208,9 @@ def _frozen_camera(data: Trajectories, stream: str, frames: Mapping[int, Frames]
     first_row = dict(zip(order, np.cumsum([0, *map(len, at)])[:-1].tolist(), strict=True))
     moves = np.linalg.norm(states[:, states.shape[1] // 2 :], axis=1) > 0.25
     frozen = set()
-    for episode in order:
+    for episode, place in zip(order, at, strict=True):
         for first, stop in runs[episode]:
-            rows = np.arange(first, min(stop, len(at[order.index(episode)]))) + first_row[episode]
+            rows = np.arange(first, min(stop, len(place))) + first_row[episode]
             rows = rows[moves[rows]]
             if len(rows) and _surprise(rows, states, same, owner) >= _SURPRISE:
                 frozen.add(episode)

@@ -11,7 +11,7 @@ import numpy as np
 
 from .lag import Signals
 from .spec import ACTION_STREAM, PROPRIO_STREAM
-from .trajectories import MemoryTrajectories, Trajectories
+from .trajectories import MemoryTrajectories, Trajectories, episode_clocks
 
 THUMBNAIL = 16  # side in which frames are compared
 _COMPONENTS = 64  # principal components of thumbnails
@@ -35,6 +35,12 @@ class Frames:
 def newest_rows(stamps: np.ndarray, at: np.ndarray) -> np.ndarray:
     """For each stamp of `at` the row of the newest of `stamps` that is not later (the first row if all are)."""
     return np.clip(np.searchsorted(stamps, at, side="right") - 1, 0, len(stamps) - 1)
+
+
+def stretches(mask: np.ndarray) -> Iterator[tuple[int, int]]:
+    """First and stop of each run of True in bool [T]."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]]).astype(np.int8)))
+    yield from zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True)
 
 
 def action_signals(data: Trajectories, episodes: Sequence[int]) -> list[Signals]:
@@ -76,7 +82,7 @@ def places(data: Trajectories, stream: str, episodes: Sequence[int]) -> list[np.
 
     Stamps a period and more after the last reading are left out at the end: nothing is known of them.
     """
-    clocks = np.split(data.stamps(stream, episodes), data.offsets(stream, episodes)[1:-1])
+    clocks = episode_clocks(data, stream, episodes)
     period = round(data.streams[PROPRIO_STREAM].period_ns)
     found = []
     for (values, stamps), at in zip(_episodes(data, PROPRIO_STREAM, episodes), clocks, strict=True):

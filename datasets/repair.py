@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -15,8 +13,10 @@ from .curation.clocks import Clocks
 from .curation.pieces import Piece, cut
 from .episode import Episode, StreamSpec
 from .findings import Finding, GateReport
+from .slicing import new_places
 from .spec import ACTION_STREAM, PROPRIO_STREAM, EnvSpec, camera_stream
 from .store import StoreError, TrajectoryStore
+from .trajectories import episode_clocks
 
 _TRIMMED = ("stall", "dropped", "frozen", "jump")  # faults with a place: what lies before or after them is sound
 _REDECLARED = ("rate",)
@@ -44,9 +44,8 @@ def repair(store: TrajectoryStore, report: GateReport, destination: str | Path) 
     if hopeless:
         raise NoRepairError(f"{store.path}: no repair without inventing data for: {hopeless[0]}")
     env_spec, streams, done = _redeclared(store, [f.stream for f in report.errors if f.check in _REDECLARED])
-    partial = destination.with_name(f".{destination.name}.repairing-{os.getpid()}")
     kept = 0
-    try:
+    with new_places([destination]) as (partial,):
         mended = TrajectoryStore.create(partial, env_spec, streams, store.meta, store.tolerance)
         with mended.writer(ordered=False) as writer:
             for index in range(len(store)):
@@ -58,18 +57,13 @@ def repair(store: TrajectoryStore, report: GateReport, destination: str | Path) 
                     kept += 1
         if not kept:
             raise NoRepairError(f"{store.path}: every episode has an error that only dropping it removes")
-        os.rename(partial, destination)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
     return done
 
 
 def _redeclared(store: TrajectoryStore, names: Iterable[str]) -> tuple[EnvSpec, list[StreamSpec], list[str]]:
     specs, env_spec, done = dict(store.streams), store.env_spec, []
     for name in dict.fromkeys(names):
-        clocks = np.split(store.stamps(name), store.offsets(name)[1:-1])
-        period = measured_period(clocks)
+        period = measured_period(episode_clocks(store, name))
         rate = float(f"{1e9 / period:.6g}")
         done.append(f"stream {name!r}: declared {specs[name].rate_hz:g} Hz, now {rate:g} Hz as measured")
         specs[name] = replace(specs[name], rate_hz=rate)

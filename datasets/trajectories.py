@@ -32,6 +32,11 @@ class Trajectories(Protocol):
     def read_all(self, stream: str, episodes: Sequence[int] | None = None) -> Stream: ...
 
 
+def episode_clocks(data: Trajectories, stream: str, episodes: Sequence[int] | None = None) -> list[np.ndarray]:
+    """The stamps of a stream in each of the episodes (default all), int64 [T] ns."""
+    return np.split(data.stamps(stream, episodes), data.offsets(stream, episodes)[1:-1])
+
+
 class MemoryTrajectories:
     """Episodes held in memory, taken as they are: nothing is checked, that is the gate's work."""
 

@@ -18,6 +18,7 @@ from ..datasets.findings import GateReport
 from ..datasets.motion import newest_rows
 from ..datasets.spec import ACTION_STREAM, ActionSpec, camera_stream
 from ..datasets.store import TrajectoryStore
+from ..datasets.trajectories import episode_clocks
 from .charts import bars, dots
 
 _FRAMES, _SIZE = 10, 128
@@ -49,7 +50,7 @@ def write_gate_page(store: TrajectoryStore, report: GateReport, path: Path) -> P
 def _clock(store: TrajectoryStore, name: str, report: GateReport) -> dict[str, Any]:
     """Intervals of all episodes as a histogram, and each episode's largest deviation from the period."""
     spec = store.streams[name]
-    clocks = np.split(store.stamps(name), store.offsets(name)[1:-1])
+    clocks = episode_clocks(store, name)
     intervals = np.concatenate([np.diff(stamps) for stamps in clocks]) / 1e6
     period = spec.period_ns / 1e6
     worst = [float(np.abs(np.diff(c) / 1e6 - period).max()) if len(c) > 1 else None for c in clocks]

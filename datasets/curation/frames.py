@@ -12,13 +12,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ..motion import stretches
 from ..spec import ACTION_STREAM
 from ..store import TrajectoryStore
 from .clocks import Clocks
 from .components import components, members, same_text
 from .config import FramesConfig
 from .descriptors import Embed, frame_descriptors
-from .pieces import Piece, stretches
+from .pieces import Piece
 from .removal import NOT_CUT, begins_in_phase, remove
 from .report import Drop, Outcome
 

@@ -12,12 +12,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from ..episode import StoreError
-from ..motion import newest_rows
+from ..motion import newest_rows, stretches
 from ..spec import ACTION_STREAM, PROPRIO_STREAM
 from ..store import TrajectoryStore
 from .clocks import Clocks
 from .config import IdleConfig
-from .pieces import Piece, stretches
+from .pieces import Piece
 from .removal import NOT_CUT, begins_in_phase, remove
 from .report import Drop, Outcome
 

@@ -5,7 +5,7 @@ A piece is a stretch of action rows of one source episode; cutting makes pieces 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -47,12 +47,6 @@ def whole_episodes(store: TrajectoryStore) -> list[Piece]:
 def cameras(store: TrajectoryStore) -> list[str]:
     """Short names of the cameras that the store has images of."""
     return [name for name in store.env_spec.camera_names if camera_stream(name) in store.streams]
-
-
-def stretches(mask: np.ndarray) -> Iterator[tuple[int, int]]:
-    """First and stop of each run of True in bool [T]."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]]).astype(np.int8)))
-    yield from zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True)
 
 
 def without(piece: Piece, cuts: Sequence[tuple[int, int]]) -> list[Piece]:

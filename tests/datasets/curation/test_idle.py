@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from deixis.datasets.curation.config import IdleConfig
 from deixis.datasets.curation.idle import relative_speeds, trim_idle
-from deixis.datasets.curation.pieces import stretches, whole_episodes
+from deixis.datasets.curation.pieces import whole_episodes
 from deixis.datasets.curation.report import Outcome
 from deixis.datasets.episode import Episode
+from deixis.datasets.motion import stretches
 from deixis.datasets.store import StoreError, TrajectoryStore
 
 from .conftest import SPEC, STREAMS, moving_episode

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deixis.datasets.curation.clocks import Clocks
-from deixis.datasets.curation.pieces import Piece, cut, stretches, without
+from deixis.datasets.curation.pieces import Piece, cut, without
 from deixis.datasets.episode import Episode, StreamSpec
+from deixis.datasets.motion import stretches
 from deixis.datasets.store import TrajectoryStore
 from deixis.datasets.timestamps import check_store
 from deixis.datasets.tolerance import Tolerance
