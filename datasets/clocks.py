@@ -7,7 +7,7 @@ that fail one check, at the first of them; gaps get one each.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -59,13 +59,17 @@ def clock_findings(data: Trajectories, names: Sequence[str]) -> list[Finding]:
         for episode in range(len(data))
     ]
     speeds = _usual_speeds(read)
+    partners = {name: _partners(read, name) for name in names}
     for episode, readings in enumerate(read):
         for name, reading in readings.items():
             findings += reading.findings
             findings += _gap_findings(name, readings, tolerance, episode)
-        if ACTION_STREAM in readings:
+        foreign = [name for name in names if episode in partners[name]]
+        findings += [_exchange_finding(episode, name, partners[name][episode]) for name in foreign]
+        own = {name: reading for name, reading in readings.items() if name not in foreign}
+        if ACTION_STREAM in own:
             declared = {name: specs[name].rate_hz for name in names if periods[name] == specs[name].period_ns}
-            findings += _between(readings, usual, speeds, declared, tolerance, episode)
+            findings += _between(own, usual, speeds, declared, tolerance, episode)
     return findings
 
 
@@ -108,6 +112,33 @@ def _usual_speeds(read: Sequence[Mapping[str, ClockReading]]) -> dict[str, float
     if not read or ACTION_STREAM not in read[0]:
         return {}
     return {name: float(np.median([r[name].speed / r[ACTION_STREAM].speed for r in read])) for name in read[0]}
+
+
+def _partners(read: Sequence[Mapping[str, ClockReading]], name: str) -> dict[int, int]:
+    """Episodes in whose place a stream begins and ends with the other streams of one other episode, and that episode.
+
+    In both the stream ends, or begins, far from the others of its own episode.
+    """
+    spans, wanted = {}, {}
+    for episode, readings in enumerate(read):
+        own, others = readings[name], [reading for other, reading in readings.items() if other != name]
+        if own.irregular or len(others) < 2:
+            continue
+        span = np.array([own.begin, own.end])
+        rest = np.median([[other.begin, other.end] for other in others], axis=0)
+        if np.abs(span - rest).max() > 1.5 * own.period:
+            spans[episode], wanted[episode] = span, rest
+    near = 0.75 * read[0][name].period if read else 0.0
+    fits = {e: [o for o in spans if o != e and np.abs(spans[e] - wanted[o]).max() <= near] for e in spans}
+    return {e: found[0] for e, found in fits.items() if len(found) == 1 and fits[found[0]] == [e]}
+
+
+def _exchange_finding(episode: int, name: str, other: int) -> Finding:
+    found = f"a begin and an end that are those of episode {other}, and it has these"
+    return Finding(
+        "error", episode, name, None, "mismatch", found,
+        "those of the episode's other streams", "exchange the streams of the two episodes in the source",
+    )  # fmt: skip
 
 
 def _read(stamps: np.ndarray, spec: StreamSpec, period: float, tolerance: Tolerance, episode: int) -> ClockReading:
@@ -201,15 +232,11 @@ def _between(
     action = readings[ACTION_STREAM]
     others = {name: reading for name, reading in readings.items() if name != ACTION_STREAM}
     drift = {name: own.speed / action.speed / speeds[name] - 1 for name, own in others.items()}
-    drifting = {
-        name
-        for name, own in others.items()
-        if abs(drift[name]) > tolerance.drift and abs(drift[name]) > 5 * (own.speed_error + action.speed_error)
-    }
+    unsure = {name: max(tolerance.drift, 5 * (own.speed_error + action.speed_error)) for name, own in others.items()}
+    drifts = _blamed(drift, unsure)
     late = {name: own.begin - action.begin - usual[name] for name, own in others.items()}
     slack = {name: tolerance.offset * max(own.period, action.period) for name, own in others.items()}
-    shifted = {name for name in others if abs(late[name]) > slack[name]} - drifting
-    drifts, shifts = _blamed(drifting, drift, others), _blamed(shifted, late, others)
+    shifts = _blamed(late, slack, drifting=drifts)
     for name, by in drifts.items():
         found = f"a clock {100 * abs(by):.3g} % too {'fast' if by > 0 else 'slow'}"
         wanted = f"its usual speed against the actions', within {100 * tolerance.drift:g} %"
@@ -223,10 +250,8 @@ def _between(
         yield Finding("error", episode, name, 0, check, found, expected, _ONE_CLOCK)
     blamed = set(drifts) | set(shifts)
     longer = {name: own.end - action.end for name, own in others.items()}
-    cut = {
-        name for name, own in others.items() if abs(longer[name]) > tolerance.border * max(own.period, action.period)
-    }
-    if not blamed and ACTION_STREAM in (ends := _blamed(cut, longer, others)) and not action.gaps:
+    ends = _blamed(longer, {n: tolerance.border * max(own.period, action.period) for n, own in others.items()})
+    if not blamed and ACTION_STREAM in ends and not action.gaps:
         found = f"an end {ends[ACTION_STREAM] / 1e6:+.6g} ms from that of all other streams"
         expected = f"within {tolerance.border:g} periods of theirs"
         advice = "actions were lost at the end, or are of another episode: drop the episode"
@@ -240,12 +265,17 @@ def _between(
             yield from _length_finding(name, own, action, episode)
 
 
-def _blamed(flagged: set[str], by: Mapping[str, float], others: Mapping[str, ClockReading]) -> dict[str, float]:
-    """Whose clock is wrong, and by how much: the flagged streams', or the actions' if all others agree."""
-    values = [by[name] for name in others]
-    if len(others) > 1 and flagged == set(others) and np.ptp(values) < 0.5 * abs(float(np.median(values))):
-        return {ACTION_STREAM: -float(np.median(values))}
-    return {name: by[name] for name in by if name in flagged}
+def _blamed(by: Mapping[str, float], slack: Mapping[str, float], drifting: Collection[str] = ()) -> dict[str, float]:
+    """Whose clock is wrong, and by how much: that of the streams which differ from the actions by more than slack.
+
+    Or that of the actions, if all streams that are fine enough to tell differ in one and the same way.
+    """
+    differ = {name: value for name, value in by.items() if abs(value) > slack[name] and name not in drifting}
+    usual = float(np.median(list(differ.values()))) if differ else 0.0
+    able = [name for name in by if name in differ or slack[name] < abs(usual)]
+    if len(differ) > 1 and len(able) == len(differ) and np.ptp(list(differ.values())) < 0.5 * abs(usual):
+        return {ACTION_STREAM: -usual}
+    return differ
 
 
 def _end_finding(

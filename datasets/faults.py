@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from .episode import Episode, Stream, StreamSpec
+from .findings import Finding
 from .lag import late
 from .spec import ACTION_STREAM
 from .trajectories import MemoryTrajectories
@@ -22,8 +23,8 @@ from .trajectories import MemoryTrajectories
 class Planted:
     """What was planted where.
 
-    episodes: empty where the whole store is wrong. check: the name of the check that is right for it; says: what the
-    finding must say, where a number tells how large the fault is.
+    episodes: empty where the whole store is wrong. check: the name of the check that is right for it. delay: the rows
+    by which values come too late: the finding must say it, or a range of at most three delays that holds it.
     """
 
     kind: str
@@ -31,7 +32,36 @@ class Planted:
     streams: tuple[str, ...]
     severity: str
     check: str
-    says: str = ""
+    delay: int = 0
+
+    def judge(self, errors: Sequence[Finding]) -> Verdict:
+        """What findings make of it."""
+        there = [e for e in errors if e.stream in self.streams and (not self.episodes or e.episode in self.episodes)]
+        right = [e for e in there if e.check == self.check and self._tells(e.found)]
+        elsewhere = tuple(e for e in errors if e not in there)
+        return Verdict(
+            bool(there), bool(right) and not elsewhere, any(self._tells(e.found, 0) for e in right), elsewhere
+        )
+
+    def _tells(self, found: str, width: int = 2) -> bool:
+        """Whether a finding tells the delay, or a range of at most `width` more rows that holds it."""
+        if not self.delay:
+            return True
+        side, size = 1 if self.delay > 0 else -1, abs(self.delay)
+        ranges = [(low, low + more) for more in range(width + 1) for low in range(size - more, size + 1) if low > 0]
+        return any(found.startswith(late(side * low, side * high)) for low, high in ranges)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """found: an error at the planted place; named: the right check is among them, and says how large the fault is where
+    it can, and no other episode or stream is called wrong. exact: it does so to the row. elsewhere: what is.
+    """
+
+    found: bool
+    named: bool
+    exact: bool
+    elsewhere: tuple[Finding, ...]
 
 
 @dataclass
@@ -63,7 +93,7 @@ class _Bed:
 
 
 _TIMED = ("image", "proprio", "action")
-_Done = tuple[tuple[str, ...], str, str]  # streams touched, severity, check that is right
+_Done = tuple[tuple[str, ...], str, str] | tuple[tuple[str, ...], str, str, int]  # streams, severity, check, delay
 Plant = Callable[[_Bed], _Done]
 
 
@@ -73,11 +103,11 @@ def plant(kind: str, clean: MemoryTrajectories, rng: np.random.Generator) -> tup
     lengths = np.diff(clean.offsets(ACTION_STREAM))
     candidates = np.flatnonzero(lengths >= min(16, lengths.max()))
     bed = _Bed(rng, list(clean.episodes), specs, int(rng.choice(candidates)), clean.tolerance.frozen)
-    streams, severity, check = KINDS[kind](bed)
+    streams, severity, check, *delay = KINDS[kind](bed)
     changed = [e for e, (old, new) in enumerate(zip(clean.episodes, bed.episodes, strict=True)) if old is not new]
     touched = tuple(changed) if len(changed) < len(bed.episodes) else ()
     faulty = MemoryTrajectories(bed.episodes, clean.env_spec, bed.specs, clean.tolerance, clean.path)
-    return faulty, Planted(kind, touched, streams, severity, check, severity.partition(": ")[2])
+    return faulty, Planted(kind, touched, streams, severity, check, *delay)
 
 
 def _swapped_stamps(bed: _Bed) -> _Done:
@@ -161,8 +191,7 @@ def _shifted(kinds: Sequence[str]) -> Plant:
             values = bed.episodes[episode].streams[name].values
             bed.put(name, values[np.clip(np.arange(len(values)) - rows, 0, len(values) - 1)], None, episode)
         where = "all episodes" if everywhere else "one episode"
-        severity = f"{where}: {late(rows)}"
-        return (name,), severity, "lag"
+        return (name,), f"{where}: {late(rows)}", "lag", rows
 
     return plant
 
@@ -251,4 +280,4 @@ KINDS: Mapping[str, Plant] = {
 }
 """Kinds of faults -> what plants one."""
 
-__all__ = ["KINDS", "Planted", "plant"]
+__all__ = ["KINDS", "Planted", "Verdict", "plant"]

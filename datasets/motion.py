@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from .lag import Signals
+from .motion_model import Signals
 from .spec import ACTION_STREAM, PROPRIO_STREAM
 from .trajectories import MemoryTrajectories, Trajectories, episode_clocks
 
@@ -17,17 +17,19 @@ THUMBNAIL = 16  # side in which frames are compared
 _COMPONENTS = 64  # principal components of thumbnails
 _FLOW = 32  # side in which image motion is measured
 _EPISODES_AT_ONCE = 16
+_FRAMES_AT_ONCE = 32  # few enough to stay in the processor's cache
 
 
 @dataclass(frozen=True)
 class Frames:
     """What is kept of the frames of one episode.
 
-    thumbnails: float32 [T, 768] in [0, 1]; changes: float32 [T, 28], change since the frame before; same: bool [T],
-    True where a frame equals the one before it byte by byte.
+    thumbnails: float32 [T, 768] in [0, 1]; colours: float32 [T, 24], where each colour is; changes: float32 [T, 28],
+    change since the frame before; same: bool [T], True where a frame equals the one before it byte by byte.
     """
 
     thumbnails: np.ndarray
+    colours: np.ndarray
     changes: np.ndarray
     same: np.ndarray
 
@@ -70,9 +72,9 @@ def camera_signals(data: Trajectories, stream: str, frames: Sequence[Frames], ep
         step = np.diff(place, axis=0, prepend=place[:1])
         speed = np.linalg.norm(step / np.maximum(np.abs(step).mean(0), 1e-9), axis=1, keepdims=True)
         targets = np.concatenate([place, step, speed], axis=1)
-        components = thumbnails[: len(place)] @ project
-        moved = np.diff(components, axis=0, prepend=components[:1])
-        inputs = np.concatenate([components, moved, shown.changes[: len(place)]], axis=1)
+        seen = np.concatenate([thumbnails[: len(place)] @ project, shown.colours[: len(place)]], axis=1)
+        moved = np.diff(seen, axis=0, prepend=seen[:1])
+        inputs = np.concatenate([seen, moved, shown.changes[: len(place)]], axis=1)
         signals.append(Signals(inputs, np.zeros((len(inputs), 0)), targets))
     return signals
 
@@ -132,7 +134,7 @@ def _frames(images: np.ndarray) -> Frames:
     thumbnails = small.reshape(len(images), THUMBNAIL, _FLOW // THUMBNAIL, THUMBNAIL, _FLOW // THUMBNAIL, 3).mean(
         (2, 4)
     )
-    return Frames(thumbnails.reshape(len(images), -1), _changes(small.mean(-1)), same)
+    return Frames(thumbnails.reshape(len(images), -1), _colours(small), _changes(small.mean(-1)), same)
 
 
 def _shrink(images: np.ndarray, side: int) -> np.ndarray:
@@ -151,6 +153,34 @@ def _averages(length: int, cells: int) -> np.ndarray:
     share = np.minimum(edges[1:, None], pixels + 1) - np.maximum(edges[:-1, None], pixels)
     share = np.maximum(share, 0)
     return (share / share.sum(1, keepdims=True)).astype(np.float32)
+
+
+def _colours(small: np.ndarray) -> np.ndarray:
+    """Where each of 8 colours is in frames [T, S, S, 3]: its centre across and down, its logarithmic amount; [T, 24].
+
+    A part of the scene that has a colour of its own is followed to a fraction of a cell, which no linear view of the
+    cells themselves does.
+    """
+    side = small.shape[1]
+    y, x = (np.mgrid[:side, :side] / side - 0.5).reshape(2, -1)
+    moments = np.stack([x, y, np.ones_like(x)], axis=1).astype(np.float32)
+    sums = np.empty((len(small), 8, 3), np.float32)
+    for begin in range(0, len(small), _FRAMES_AT_ONCE):
+        block = slice(begin, begin + _FRAMES_AT_ONCE)
+        rgb = np.ascontiguousarray(np.moveaxis(small[block], -1, 0)).reshape(3, -1, side * side)
+        others = rgb[[1, 2, 0]], rgb[[2, 0, 1]]
+        most, least = np.maximum(*others), np.minimum(*others)
+        amounts = np.concatenate([
+            np.maximum(rgb - most, 0),  # red, green, blue
+            np.maximum(least - rgb, 0),  # cyan, magenta, yellow
+            np.minimum(rgb[:1], least[:1]),  # white
+            1 - np.maximum(rgb[:1], most[:1]),  # black
+        ])  # fmt: skip
+        sums[block] = (np.square(amounts) @ moments).transpose(1, 0, 2)
+    sums[..., 2] += 1e-5 * side**2  # a colour that is not there is in the middle
+    sums[..., :2] /= sums[..., 2:]
+    sums[..., 2] = np.log(sums[..., 2])
+    return sums.reshape(len(small), -1)
 
 
 def _changes(grey: np.ndarray) -> np.ndarray:

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from deixis.datasets.episode import Stream
-from deixis.datasets.faults import KINDS, plant
+from deixis.datasets.faults import KINDS, Planted, plant
+from deixis.datasets.findings import Finding
 from deixis.datasets.motion import FrameCache
 from deixis.datasets.timestamps import check_store
 from deixis.datasets.tolerance import Tolerance
@@ -35,16 +36,34 @@ def test_a_planted_fault_is_found_and_named(clean: MemoryTrajectories, kind: str
     for trial in range(TRIALS):
         faulty, planted = plant(kind, clean, np.random.default_rng((trial, len(kind))))
         errors = check_store(faulty, CACHE).errors
-        right = [
-            e for e in errors if e.check == planted.check and e.stream in planted.streams and planted.says in e.found
-        ]
-        assert right, f"{planted}: {list(map(str, errors))}"
-        elsewhere = [
-            e
-            for e in errors
-            if e.stream not in planted.streams or (planted.episodes and e.episode not in planted.episodes)
-        ]
-        assert not elsewhere, f"{planted}: {list(map(str, elsewhere))}"
+        verdict = planted.judge(errors)
+        assert verdict.found and verdict.named, f"{planted}: {list(map(str, errors))}"
+
+
+def test_a_verdict_asks_for_the_right_place_name_and_size() -> None:
+    def error(check: str, found: str, episode: int | None = 1, stream: str = "action") -> Finding:
+        return Finding("error", episode, stream, None, check, found, "", "")
+
+    planted = Planted("action_shift", (1,), ("action",), "", "lag", 2)
+    exact, within = error("lag", "2 rows too late against"), error("lag", "1 to 3 rows too late against")
+    for errors, told in (
+        ([], (False, False, False)),
+        ([exact], (True, True, True)),
+        ([within], (True, True, False)),
+        ([exact, error("jump", "x", episode=2)], (True, False, True)),
+        ([exact, error("jump", "x", stream="proprio")], (True, False, True)),
+        ([error("jump", "x")], (True, False, False)),
+        ([error("lag", "2 rows too early")], (True, False, False)),
+        ([error("lag", "3 rows too late")], (True, False, False)),
+        ([error("lag", "3 to 4 rows too late")], (True, False, False)),
+        ([error("lag", "1 to 4 rows too late")], (True, False, False)),  # says too little
+        ([error("lag", "12 rows too late")], (True, False, False)),
+        ([error("lag", "2 rows too late", episode=2)], (False, False, False)),
+    ):
+        verdict = planted.judge(errors)
+        assert (verdict.found, verdict.named, verdict.exact) == told, errors
+    everywhere = replace(planted, episodes=())
+    assert everywhere.judge([error("lag", "2 rows too late", episode=None)]).named
 
 
 def test_planting_leaves_the_clean_episodes_alone(clean: MemoryTrajectories) -> None:

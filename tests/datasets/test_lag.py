@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deixis.datasets.lag import Signals, estimate_delays
+from deixis.datasets.lag import estimate_delays
+from deixis.datasets.motion_model import Signals
 
 
 def _episode(rng: np.random.Generator, rows: int = 40, moving: bool = True) -> Signals:
