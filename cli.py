@@ -143,7 +143,7 @@ def _run_configured(name: str, rest: list[str], typed: list[str]) -> int:
         return 2
     from . import run_steps
 
-    steps: dict[str, Callable[[], None]] = {
+    steps: dict[str, Callable[[], object]] = {
         "demo": lambda: run_steps.demo(config, typed, own["json"]),
         "collect": lambda: run_steps.collect(config),
         "data check": lambda: run_steps.check(config, own["store"], own["json"], own["page"], own["fix"]),

@@ -61,8 +61,7 @@ def demo(config: RunConfig, command: Sequence[str], record: str | None) -> None:
     for name in present:
         _remove(out / name)
     collect(config)
-    check(config, None)
-    train(config, None)
+    train(config, None, check(config, None))
     evaluate(config, command, None, record)
     report(config)
     _write_results(config, command, record)  # once more: now the seconds of the report are known too
@@ -95,8 +94,8 @@ def check(
     report_file: str | None = None,
     page: str | None = None,
     fix: str | None = None,
-) -> None:
-    """Run the gate over a store. For the run's own store, its report goes to gate.json and its page to gate.html.
+) -> GateReport:
+    """Run the gate over a store, and return its report. That of the run's own store goes to gate.json and gate.html.
 
     report_file, page: where else to write them. fix: folder of a new store with what is sound of this one.
     """
@@ -132,9 +131,9 @@ def check(
         if left:
             raise StepError(f"{fix} still has {len(left)} errors, the first: {left[0]}")
         print(f"{fix}: no errors left")
-        return
-    if not report.ok:
+    elif not report.ok:
         raise StepError(f"{path} has errors, so nothing can be trained on it")
+    return report
 
 
 def _print_findings(path: Path, report: GateReport) -> None:
@@ -147,8 +146,8 @@ def _print_findings(path: Path, report: GateReport) -> None:
         print(f"  ... and {len(report.findings) - _SHOWN_FINDINGS} more")
 
 
-def train(config: RunConfig, store: str | None) -> None:
-    """Train every stage that has steps."""
+def train(config: RunConfig, store: str | None, checked: GateReport | None = None) -> None:
+    """Train every stage that has steps. checked: what the gate has just said of the store."""
     out = Path(config.out)
     path = _existing(store or out / "demonstrations.zarr", "deixis collect")
     with _timed(out, "train"):
@@ -156,7 +155,7 @@ def train(config: RunConfig, store: str | None) -> None:
 
         training = config.training()
         write_sections(config, vars(training).keys() - {"overwrite"}, out / "config.yaml")
-        train_policy(training, path, out)
+        train_policy(training, path, out, checked=checked)
 
 
 def evaluate(config: RunConfig, command: Sequence[str], checkpoint: str | None, record: str | None) -> None:

@@ -121,7 +121,8 @@ def _partners(read: Sequence[Mapping[str, ClockReading]], name: str) -> dict[int
     """
     spans, wanted = {}, {}
     for episode, readings in enumerate(read):
-        own, others = readings[name], [reading for other, reading in readings.items() if other != name]
+        own = readings[name]
+        others = [r for other, r in readings.items() if other != name and r.period < 1.5 * own.period]  # as fine as it
         if own.irregular or len(others) < 2:
             continue
         span = np.array([own.begin, own.end])

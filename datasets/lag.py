@@ -18,7 +18,7 @@ from .motion_model import FOLDS, MotionModel, Signals, standardised, with_random
 _DISBELIEF = 20.0  # nats by which inputs must be worse than none before strangers' are tried
 _FEW, _BELIEVED = 20, 0.9  # episodes, and the share of them that the model must explain, before any is called foreign
 _ROWS = 8_000  # enough to tell the delay that all have
-_VOICE = 10.0  # nats that an episode has at least in the delay of all; never more than 3 times the usual
+_VOICE = 3.0  # nats that an episode may say of the delay of all, or as many as half of them do
 _SURE = 50.0  # nats of a delay that counts though the inputs explain the motion no better than none
 _RANDOM_RIDGE = 1e-3
 
@@ -157,7 +157,7 @@ def _judge(
 def _store_delay(signals: Sequence[Signals], longest: int, ridge: float) -> tuple[int, float]:
     """The delay of all episodes together, each shift with a model of its own, and its confidence against the next.
 
-    A foreign episode must not decide it, so none has much more voice than the others. The confidence is the least of
+    A foreign episode must not decide it, so none has more voice than most others. The confidence is the least of
     two: the nats, and what the agreement of the episodes among themselves is worth (z^2 / 2, the log-likelihood ratio
     of a normal mean against 0).
     """
@@ -175,7 +175,7 @@ def _store_delay(signals: Sequence[Signals], longest: int, ridge: float) -> tupl
         correlation = max(correlation, model.correlation)
     nats = np.array(costs) / correlation
     gains = nats[:, None] - nats[None]  # of the second shift over the first, by each episode
-    most = np.maximum(_VOICE, 3 * np.median(np.abs(gains), axis=2, keepdims=True))
+    most = np.maximum(_VOICE, np.median(np.abs(gains), axis=2, keepdims=True))
     gains = np.clip(gains, -most, most)
     totals = gains.sum(2)
     best = int(totals.max(1).argmin())

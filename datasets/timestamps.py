@@ -62,12 +62,16 @@ def check_store(store: Trajectories, cache: FrameCache | None = None) -> GateRep
     return report
 
 
-def require_ok(store: Trajectories) -> GateReport:
-    """The report of `check_store`, or GateError if it has errors: what training calls before it reads a store."""
-    report = check_store(store)
-    if not report.ok:
-        raise GateError(report)
-    return report
+def require_ok(store: Trajectories, checked: GateReport | None = None) -> GateReport:
+    """The report of `check_store`, or GateError if it has errors: what training calls before it reads a store.
+
+    checked: what the gate has just said; if it is of this store, it is not asked again.
+    """
+    if checked is None or (checked.store, checked.episodes) != (str(store.path), len(store)):
+        checked = check_store(store)
+    if not checked.ok:
+        raise GateError(checked)
+    return checked
 
 
 def _type_findings(store: Trajectories, spec: StreamSpec) -> Iterator[Finding]:

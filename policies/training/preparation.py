@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ...datasets.findings import GateReport
 from ...datasets.grounding import GroundingDataset
 from ...datasets.language import LANGUAGES, SHAPE_WORDS, caption, noun_phrases
 from ...datasets.normalisation import fit_normalisers
@@ -40,15 +41,15 @@ class Prepared:
     vocabulary: list[dict[str, Any]]
 
 
-def prepare(config: TrainConfig, store_path: str) -> Prepared:
-    """Check a store and open it as windows and grounding items.
+def prepare(config: TrainConfig, store_path: str, checked: GateReport | None = None) -> Prepared:
+    """Check a store, unless `checked` says what the gate has found, and open it as windows and grounding items.
 
     Raises:
         GateError: the store has errors; training refuses it.
         ValueError: a camera that the store does not have.
     """
     store = TrajectoryStore.open(store_path)
-    require_ok(store)
+    require_ok(store, checked)
     known = store.env_spec.camera_names
     cameras = config.cameras or known
     for camera in cameras:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 
+from ...datasets.findings import GateReport
 from ..backbones.tokenizer import TextTokenizer
 from ..config import StageConfig, TrainConfig, to_dict
 from ..policy import Policy
@@ -51,7 +52,13 @@ class Run:
     log: TrainingLog
 
 
-def train(config: TrainConfig, store_path: str | Path, out_dir: str | Path, hooks: Sequence[Hook] = ()) -> Path:
+def train(
+    config: TrainConfig,
+    store_path: str | Path,
+    out_dir: str | Path,
+    hooks: Sequence[Hook] = (),
+    checked: GateReport | None = None,
+) -> Path:
     """Train a policy on a store; a run that was killed goes on from its last checkpoint to the same weights.
 
     Args:
@@ -59,6 +66,7 @@ def train(config: TrainConfig, store_path: str | Path, out_dir: str | Path, hook
         store_path: a TrajectoryStore.
         out_dir: gets training.jsonl, tensorboard/, checkpoints/ and policy/.
         hooks: called with (stage name, policy in evaluation mode) after every stage.
+        checked: what the gate has just said of the store; it is not asked again.
 
     Returns:
         The policy's folder, out_dir/policy.
@@ -73,7 +81,7 @@ def train(config: TrainConfig, store_path: str | Path, out_dir: str | Path, hook
         raise ValueError("align.steps, imitate.steps or unaligned.steps, finetune.steps: all are 0, nothing to train")
     torch.set_num_threads(config.threads)
     accelerator = Accelerator(cpu=not torch.cuda.is_available())
-    prepared = prepare(config, str(store_path))
+    prepared = prepare(config, str(store_path), checked)
     checkpoints = Checkpoints(out / "checkpoints", _identity(config, prepared), config.keep_checkpoints)
     if config.overwrite and accelerator.is_main_process:
         checkpoints.clear()

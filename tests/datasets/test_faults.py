@@ -92,6 +92,55 @@ def test_a_declared_delay_is_right_and_an_undeclared_one_is_wrong() -> None:
     assert check_store(data, CACHE).errors == []
 
 
+@pytest.mark.parametrize("rows", [3, -3])
+def test_frames_that_fill_up_a_late_camera_are_not_frozen(clean: MemoryTrajectories, rows: int) -> None:
+    """It has no frames for one end, and shows the outermost again and again."""
+    for episodes in ([5], range(len(clean))):
+        late = MemoryTrajectories(list(clean.episodes), clean.env_spec, clean.streams)
+        for index in episodes:
+            shown = clean.episodes[index].streams["camera.above"]
+            values = shown.values[np.clip(np.arange(len(shown.values)) - rows, 0, len(shown.values) - 1)]
+            streams = {**clean.episodes[index].streams, "camera.above": Stream(values, shown.stamps_ns)}
+            late.episodes[index] = replace(clean.episodes[index], streams=streams)
+        errors = check_store(late, CACHE).errors
+        assert [(e.check, e.episode) for e in errors] == [("lag", 5 if len(episodes) == 1 else None)]
+        assert errors[0].found.startswith(f"3 rows too {'late' if rows > 0 else 'early'}")
+
+
+def test_a_robot_at_rest_is_not_a_frozen_sensor(clean: MemoryTrajectories) -> None:
+    """Its commands stop with it, and go on when it does; where only the reading stops, the sensor is broken."""
+    resting, broken = (MemoryTrajectories(list(clean.episodes), clean.env_spec, clean.streams) for _ in range(2))
+    for index, episode in enumerate(clean.episodes):
+        place, action = episode.streams["proprio"], episode.streams["action"]
+        count = len(place.values)
+        held = np.where(np.arange(count) < 10, np.arange(count), np.maximum(10, np.arange(count) - 6))
+        still = {"proprio": Stream(place.values[held], place.stamps_ns), "action": action}
+        if index == 3:
+            broken.episodes[index] = replace(episode, streams={**episode.streams, **still})
+        still["action"] = Stream(np.where((held == 10)[:, None], 0, action.values[held]), action.stamps_ns)
+        pictures = {n: Stream(s.values[held], s.stamps_ns) for n, s in episode.streams.items() if "camera" in n}
+        resting.episodes[index] = replace(episode, streams={**episode.streams, **still, **pictures})
+    assert [e for e in check_store(resting).errors if e.check == "frozen"] == []
+    assert [(e.episode, e.stream) for e in check_store(broken, CACHE).errors] == [(3, "proprio")]
+
+
+def test_a_touch_is_not_a_jump(clean: MemoryTrajectories) -> None:
+    """One dimension of many that moves as it never does: a contact. All of them: another episode."""
+    wide = [
+        replace(e, streams={**e.streams, "proprio": Stream(np.tile(p.values, (1, 4)), p.stamps_ns)})
+        for e in clean.episodes
+        for p in [e.streams["proprio"]]
+    ]
+    streams = {**clean.streams, "proprio": replace(clean.streams["proprio"], shape=(12,))}
+    for dimensions, checks in ((1, set()), (12, {"jump"})):
+        data = MemoryTrajectories(list(wide), clean.env_spec, streams)
+        place = wide[2].streams["proprio"]
+        values = place.values.copy()
+        values[12:, :dimensions] += 0.08
+        data.episodes[2] = replace(wide[2], streams={**wide[2].streams, "proprio": Stream(values, place.stamps_ns)})
+        assert {e.check for e in check_store(data, CACHE).errors if e.check == "jump"} == checks
+
+
 def test_a_slow_sensor_is_not_a_frozen_one() -> None:
     data = moving_trajectories()
     data.streams["proprio"] = replace(data.streams["proprio"], rate_hz=2.0)

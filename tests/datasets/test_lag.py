@@ -66,15 +66,77 @@ def test_too_little_to_learn_from() -> None:
     assert estimate_delays([], 4, 6.0) is None
 
 
-def test_inputs_of_another_episode_fit_badly_at_every_delay() -> None:
+@pytest.mark.parametrize("others", [(4, 9), (0, 19), (7, 8)])
+def test_inputs_of_another_episode_fit_badly_and_are_called_exchanged(others: tuple[int, int]) -> None:
     rng = np.random.default_rng(3)
-    signals = [_episode(rng) for _ in range(20)]
-    signals[4], signals[9] = (
-        Signals(signals[9].inputs, signals[4].context, signals[4].targets),
-        Signals(signals[4].inputs, signals[9].context, signals[9].targets),
-    )
+    signals = [_episode(rng) for _ in range(24)]
+    clean = estimate_delays(signals, 4, 6.0)
+    assert clean is not None and clean.exchanged == [] and not any(d and d.foreign for d in clean.episodes)
+    one, two = (signals[i] for i in others)
+    signals[others[0]] = Signals(two.inputs, one.context, one.targets)
+    signals[others[1]] = Signals(one.inputs, two.context, two.targets)
     delays = estimate_delays(signals, 4, 6.0)
     assert delays is not None
     evidence = [delay.evidence if delay else 0.0 for delay in delays.episodes]
-    assert max(evidence[4], evidence[9]) < -10
-    assert min(value for episode, value in enumerate(evidence) if episode not in (4, 9)) > 10
+    assert max(evidence[i] for i in others) < -10
+    assert min(value for episode, value in enumerate(evidence) if episode not in others) > 10
+    assert [(pair.first, pair.second) for pair in delays.exchanged] == [others] and delays.exchanged[0].nats > 40
+
+
+def test_one_foreign_episode_is_foreign_and_exchanged_with_none() -> None:
+    rng = np.random.default_rng(5)
+    signals = [_episode(rng) for _ in range(24)]
+    signals[4] = Signals(_episode(rng).inputs, signals[4].context, signals[4].targets)
+    delays = estimate_delays(signals, 4, 6.0)
+    assert delays is not None and delays.exchanged == []
+    assert [i for i, delay in enumerate(delays.episodes) if delay and delay.foreign] == [4]
+
+
+@given(st.integers(0, 2**31), st.sampled_from([-2, -1, 1, 2]))
+@settings(max_examples=10)
+def test_what_a_few_foreign_episodes_say_does_not_move_the_store(seed: int, rows: int) -> None:
+    """Their nats are many, their voices few."""
+    rng = np.random.default_rng(seed)
+    signals = [_late(_episode(rng), rows) for _ in range(20)]
+    long = [_episode(rng, rows=120) for _ in range(3)]
+    foreign = [Signals(_episode(rng, rows=120).inputs, s.context, s.targets) for s in long]
+    delays = estimate_delays([*signals, *foreign], 4, 6.0)
+    assert delays is not None and delays.store == rows and delays.store_confidence > 6
+
+
+def test_an_unsure_store_keeps_its_declared_delay() -> None:
+    rng = np.random.default_rng(1)
+    still = [_episode(rng, moving=False) for _ in range(20)]
+    for declared in (0, -2):
+        delays = estimate_delays(still, 4, 6.0, declared=declared)
+        assert delays is not None and delays.store == declared
+
+
+def test_more_episodes_ask_for_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A delay that one store would tell is not told where it may be the chance of many episodes."""
+    rng = np.random.default_rng(2)
+    told = []
+    for count in (20, 200):
+        weak = [_episode(rng, rows=14) for _ in range(count)]
+        noisy = [Signals(s.inputs + 2.5 * rng.normal(size=s.inputs.shape), s.context, s.targets) for s in weak]
+        delays = estimate_delays(noisy, 4, 2.0)
+        assert delays is not None
+        late = [d for d in delays.episodes if d and d.rows]
+        told.append(min((d.confidence for d in late), default=np.inf))
+        assert all(d.confidence >= 2.0 + np.log(count) for d in late)
+
+
+def test_a_range_of_delays_is_told_where_neighbours_are_alike() -> None:
+    """Commands that hardly change for three rows cannot tell three rows apart."""
+    rng = np.random.default_rng(4)
+
+    def slow(rows: int = 60) -> Signals:
+        commands = np.repeat(rng.normal(size=(rows // 6, 3)), 6, axis=0) + 0.01 * rng.normal(size=(rows, 3))
+        step = commands + 0.8 * rng.normal(size=(rows, 3))
+        return Signals(commands, np.cumsum(step, axis=0) - step, step)
+
+    signals = [slow() for _ in range(30)]
+    signals[3] = _late(signals[3], 3)
+    delays = estimate_delays(signals, 4, 4.0)
+    assert delays is not None and (delay := delays.episodes[3]) is not None
+    assert delay.rows and 0 < delay.least <= 3 <= delay.most <= 4

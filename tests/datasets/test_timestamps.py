@@ -194,6 +194,51 @@ def test_clocks_with_jitter_pass_and_one_late_row_is_found(
     assert [(f.check, f.row) for f in findings if f.check != "rate"] == [("stall", row)]
 
 
+def test_a_report_stands_for_the_gate_only_for_its_own_store(make_store: Any, make_episode: Any) -> None:
+    store = make_store([make_episode(1, 9)])
+    other = MemoryTrajectories([store.episode(0)] * 2, store.env_spec, store.streams)
+    report = check_store(store)
+    assert require_ok(store, report) is report
+    assert require_ok(other, report).episodes == 2
+    report.findings.append(Finding("error", None, "", None, "planted", "", "", ""))
+    with pytest.raises(GateError, match="planted"):
+        require_ok(store, report)
+
+
+@pytest.mark.parametrize("late", [-100, 60, 250])
+def test_all_streams_against_the_actions_blame_the_actions(make_store: Any, make_episode: Any, late: int) -> None:
+    """Slow streams, too coarse to tell 60 ms, do not stand in the way."""
+    episodes = [make_episode(i, 20, 10**15) for i in range(5)]
+    _stamps(episodes[3], "action", lambda s: s + late * 10**6)
+    found = [(f.check, f.episode, f.stream) for f in check_store(make_store(episodes)).errors]
+    assert found == [("offset", 3, "action")]
+
+
+def test_a_stream_with_the_ends_of_another_episode_is_named_with_it(make_store: Any, make_episode: Any) -> None:
+    episodes = [make_episode(i, steps, 10**15) for i, steps in enumerate((20, 33, 26, 20))]
+    one, two = episodes[0].streams, episodes[1].streams
+    one["camera.wrist"], two["camera.wrist"] = two["camera.wrist"], one["camera.wrist"]
+    errors = check_store(make_store(episodes)).errors
+    assert [(f.check, f.episode, f.stream) for f in errors] == [
+        ("mismatch", 0, "camera.wrist"),
+        ("mismatch", 1, "camera.wrist"),
+    ]
+    assert "those of episode 1" in errors[0].found and "those of episode 0" in errors[1].found
+
+
+def test_a_stream_that_could_be_of_two_episodes_is_wrong_without_a_name(make_store: Any, make_episode: Any) -> None:
+    episodes = [make_episode(i, steps, 10**15) for i, steps in enumerate((20, 33, 26, 20))]
+    one, two = episodes[0].streams, episodes[1].streams
+    one["camera.wrist"], two["camera.wrist"] = two["camera.wrist"], one["camera.wrist"]
+    three, four = make_episode(0, 20, 10**15), make_episode(3, 33, 10**15)
+    three.streams["camera.wrist"], four.streams["camera.wrist"] = (
+        four.streams["camera.wrist"],
+        three.streams["camera.wrist"],
+    )
+    errors = check_store(make_store([*episodes, three, four])).errors
+    assert {f.episode for f in errors} == {0, 1, 4, 5} and "mismatch" not in {f.check for f in errors}
+
+
 def test_the_gate_is_exported(tmp_path: Path) -> None:
     import deixis
 
