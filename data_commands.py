@@ -108,9 +108,12 @@ def _replay(arguments: Sequence[str]) -> int:
             reports.append(replay(store, given.env, path, chosen, advance))
     for report in reports:
         worst = max(report.episodes, key=lambda episode: episode.deviation)
+        reached = f"{report.repeated} of {report.successes} successes again"
+        if all(episode.recorded_success is None for episode in report.episodes):
+            reached = f"{sum(e.success for e in report.episodes)} reach the goal (the store does not say which did)"
         print(
-            f"{report.path}: {report.exact} of {len(report.episodes)} exact, {report.repeated} of {report.successes} "
-            f"successes again; largest deviation {worst.deviation:.3g} s.d. ({worst.worst}, episode {worst.episode})"
+            f"{report.path}: {report.exact} of {len(report.episodes)} exact, {reached}; "
+            f"largest deviation {worst.deviation:.3g} s.d. ({worst.worst}, episode {worst.episode})"
         )
         for episode in [e for e in report.episodes if e.recorded_success and not e.success][:_SHOWN]:
             print(f"  episode {episode.episode}: recorded as a success, failed; diverged at step {episode.diverged}")
