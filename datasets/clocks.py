@@ -79,22 +79,26 @@ def _rate_finding(clocks: Sequence[np.ndarray], spec: StreamSpec, tolerance: Tol
     if not period or abs(spec.period_ns / period - 1) <= tolerance.rate:
         return None
     return period, Finding(
-        "error", None, spec.name, None, "rate", f"{1e9 / period:.6g} Hz (median)",
+        "error", None, spec.name, None, "rate", f"{1e9 / period:.6g} Hz",
         f"{spec.rate_hz:g} Hz +- {100 * tolerance.rate:g} %",
         "declare the rate that was recorded, or record at the declared rate",
     )  # fmt: skip
 
 
 def measured_period(clocks: Sequence[np.ndarray]) -> float:
-    """Median over episodes of the median interval between stamps that increase, ns; 0 where none do."""
-    medians = [median for median in map(_median_interval, clocks) if median > 0]
-    return float(np.median(medians)) if medians else 0.0
+    """Median over episodes of the usual interval between stamps that increase, ns; 0 where none do."""
+    usual = [interval for interval in map(_usual_interval, clocks) if interval > 0]
+    return float(np.median(usual)) if usual else 0.0
 
 
-def _median_interval(stamps: np.ndarray) -> float:
+def _usual_interval(stamps: np.ndarray) -> float:
+    """Mean of the intervals that are neither repeats nor gaps: clocks that count whole milliseconds have no median."""
     intervals = np.diff(stamps)
     intervals = intervals[intervals > 0]
-    return float(np.median(intervals)) if len(intervals) else 0.0
+    if not len(intervals):
+        return 0.0
+    median = np.median(intervals)
+    return float(intervals[(intervals > 0.5 * median) & (intervals < 1.5 * median)].mean())
 
 
 def _usual_offsets(clocks: Mapping[str, Sequence[np.ndarray]]) -> dict[str, float]:
@@ -172,7 +176,7 @@ def _read(stamps: np.ndarray, spec: StreamSpec, period: float, tolerance: Tolera
     if len(same := np.flatnonzero(intervals == 0)):
         found = f"0 ms after row {same[0]}"
         find(same + 1, "duplicate", found, "a later stamp", "a row was written twice: drop one of them")
-    local = _median_interval(stamps) or period
+    local = _usual_interval(stamps) or period
     usual = (intervals > 0) & (intervals < tolerance.stall * local)
     reading.gaps = np.flatnonzero(intervals >= tolerance.stall * local).tolist()
     if not reading.irregular and len(

@@ -92,11 +92,11 @@ def _report(data: Trajectories, stream: str, delays: Delays | None, usable: int,
         )  # fmt: skip
         return
     content.lags[stream] = [asdict(delay) if delay else None for delay in delays.episodes]
-    content.findings += _delay_findings(stream, delays, data.tolerance)
+    content.findings += _delay_findings(stream, delays, usable, data.tolerance)
     content.findings += _mismatches(stream, delays)
 
 
-def _delay_findings(stream: str, delays: Delays, tolerance: Tolerance) -> Iterator[Finding]:
+def _delay_findings(stream: str, delays: Delays, usable: int, tolerance: Tolerance) -> Iterator[Finding]:
     declared = _declared(stream, tolerance)
     wanted = f"{late(declared)}, as declared" if declared else "no delay"
     advice = "shift the stream back in its source, or declare the real delay as tolerance.delay"
@@ -104,16 +104,15 @@ def _delay_findings(stream: str, delays: Delays, tolerance: Tolerance) -> Iterat
         found = f"{late(delays.store - declared)} in the store as a whole ({delays.store_confidence:.0f} nats)"
         yield Finding("error", None, stream, None, "lag", found, wanted, advice)
     exchanged = {episode for pair in delays.exchanged for episode in (pair.first, pair.second)}
-    untold = 0
     for episode, delay in enumerate(delays.episodes):
-        untold += delay is None or delay.rows is None
         if delay is not None and delay.rows and episode not in exchanged:
             likeliest = "" if delay.least == delay.most else f", {abs(delay.rows)} is likeliest"
             by = late(delay.least, delay.most)
             found = f"{by} against the motion it should go with ({delay.confidence:.0f} nats{likeliest})"
             yield Finding("error", episode, stream, None, "lag", found, wanted, advice)
+    untold = usable - sum(delay is not None and delay.rows is not None for delay in delays.episodes)
     if untold:
-        found = f"{untold} of {len(delays.episodes)} episodes in which its delay cannot be told"
+        found = f"{untold} of {usable} episodes in which its delay cannot be told"
         yield Finding("note", None, stream, None, "untold", found, "motion to tell it from", "they pass unjudged")
 
 

@@ -89,8 +89,29 @@ def places(data: Trajectories, stream: str, episodes: Sequence[int]) -> list[np.
     found = []
     for (values, stamps), at in zip(_episodes(data, PROPRIO_STREAM, episodes), clocks, strict=True):
         known = at[: np.searchsorted(at, stamps[-1] + max(period, 1), side="left")]
-        found.append(values[newest_rows(stamps, known)])
+        found.append(continuous(values, data.env_spec.proprio.units)[newest_rows(stamps, known)])
     return found
+
+
+def continuous(values: np.ndarray, units: Sequence[str]) -> np.ndarray:
+    """Proprioception [T, P] without the leaps that are none: angles past half a turn, quaternions that change sign.
+
+    Angles are dimensions whose unit is the radian; quaternions are four in a row whose length is 1 in every row.
+    """
+    values = values.copy()
+    for dimension, unit in enumerate(units[: values.shape[1]]):
+        if unit in ("rad", "radian") and np.isfinite(values[:, dimension]).all():
+            values[:, dimension] = np.unwrap(values[:, dimension])
+    first = 0
+    while first + 4 <= values.shape[1]:
+        four = values[:, first : first + 4]
+        if len(four) > 1 and (np.abs(np.square(four).sum(1) - 1) < 1e-3).all():
+            flips = np.where((four[1:] * four[:-1]).sum(1) < 0, -1.0, 1.0)
+            four[1:] *= np.cumprod(flips)[:, None]
+            first += 4
+        else:
+            first += 1
+    return values
 
 
 def read_frames(

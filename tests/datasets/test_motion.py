@@ -1,10 +1,10 @@
-"""What a camera sees as numbers: where colours are, to a fraction of a cell."""
+"""What a camera sees as numbers, to a fraction of a cell; what the robot says of itself, without false leaps."""
 
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deixis.datasets.motion import FrameCache
+from deixis.datasets.motion import FrameCache, continuous
 
 RED, GREEN, BLUE, CYAN, MAGENTA, YELLOW, WHITE, BLACK = range(8)
 
@@ -41,3 +41,20 @@ def test_an_absent_colour_is_in_the_middle_and_few_frames_are_as_many() -> None:
     np.testing.assert_allclose(_colours(grey)[0, :6, :2], 0, atol=1e-6)
     images = rng.integers(0, 256, (70, 40, 48, 3)).astype(np.uint8)  # more than are worked on at once
     np.testing.assert_allclose(_colours(images)[[3, 40, 69]], _colours(images[[3, 40, 69]]), rtol=1e-4, atol=1e-5)
+
+
+@given(st.integers(0, 2**31))
+def test_angles_and_quaternions_have_no_false_leaps(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    turn = np.cumsum(rng.uniform(-1, 1, 50))
+    place = np.cumsum(rng.normal(0, 5, 50))  # metres may leap as they like
+    half = 0.5 * np.cumsum(rng.uniform(-0.5, 0.5, 50))
+    axis = rng.normal(size=3)
+    quaternion = np.concatenate([np.cos(half)[:, None], np.sin(half)[:, None] * axis / np.linalg.norm(axis)], axis=1)
+    shown = quaternion * rng.choice([-1, 1], 50)[:, None]
+    values = np.concatenate([place[:, None], (turn % (2 * np.pi))[:, None], shown], axis=1)
+    found = continuous(values, ("m", "rad", "1", "1", "1", "1"))
+    np.testing.assert_array_equal(found[:, 0], place)
+    np.testing.assert_allclose(np.diff(found[:, 1]), np.diff(turn), atol=1e-9)
+    np.testing.assert_allclose(np.abs(np.diff(found[:, 2:], axis=0)), np.abs(np.diff(quaternion, axis=0)), atol=1e-9)
+    assert (values[:, 2:] == shown).all(), "what was given is left as it was"

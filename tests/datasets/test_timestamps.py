@@ -194,6 +194,20 @@ def test_clocks_with_jitter_pass_and_one_late_row_is_found(
     assert [(f.check, f.row) for f in findings if f.check != "rate"] == [("stall", row)]
 
 
+@pytest.mark.parametrize("rate", [24, 30, 60, 90, 144, 240])
+def test_clocks_that_count_milliseconds_have_the_rate_they_declare(env_spec: EnvSpec, rate: int) -> None:
+    """240 Hz are intervals of 4 and 5 ms: their median would be 250 Hz."""
+    stamps = (np.arange(60) * 1000 // rate).astype(np.int64) * 10**6
+    episode = Episode({"s": Stream(np.zeros((60, 1), np.float32), stamps)}, "", {})
+
+    def findings(declared: float) -> list[str]:
+        spec = StreamSpec("s", "float32", (1,), declared, "privileged", "1")
+        return [f.check for f in clock_findings(MemoryTrajectories([episode], env_spec, {"s": spec}), ["s"])]
+
+    assert findings(rate) == []
+    assert findings(rate * 1.04) == ["rate"]
+
+
 def test_a_report_stands_for_the_gate_only_for_its_own_store(make_store: Any, make_episode: Any) -> None:
     store = make_store([make_episode(1, 9)])
     other = MemoryTrajectories([store.episode(0)] * 2, store.env_spec, store.streams)
