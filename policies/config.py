@@ -49,38 +49,114 @@ class BackboneConfig:
 
 
 @dataclass(frozen=True)
+class TokenConfig:
+    """Actions as tokens.
+
+    Attributes:
+        bins: tokens of a dimension, uniform in [-1, 1].
+        decoding: "autoregressive" (one token after the other, each seeing those before it) or "parallel" (all at once).
+        width: of the decoder.
+        layers: of the decoder.
+        heads: attention heads of the decoder.
+        label_smoothing: share of the target given to all tokens alike.
+        z_loss: weight of the squared logarithm of the softmax's normaliser (PaLM, arXiv:2204.02311).
+        temperature: of sampling; 0 takes the likeliest token.
+        binary: action dimensions with two values only (a gripper): they use the outermost bins, for exactly -1 and 1.
+    """
+
+    bins: int = 256
+    decoding: Literal["autoregressive", "parallel"] = "autoregressive"
+    width: int = 128
+    layers: int = 3
+    heads: int = 4
+    label_smoothing: float = 0.0
+    z_loss: float = 0.0
+    temperature: float = 0.0
+    binary: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class EnergyConfig:
+    """An energy of chunks (implicit behaviour cloning, arXiv:2109.00137).
+
+    Attributes:
+        width: of the energy network.
+        blocks: of the energy network.
+        objective: "ranking" (negatives from a learned proposal, whose log-density is subtracted) or "info_nce"
+            (uniform negatives).
+        negatives: counter-examples a chunk.
+        proposal_components: of the proposal, a conditional mixture of Gaussians.
+        sampler: "proposal" (best of its draws, then refined), "derivative_free", "autoregressive" (derivative-free,
+            one dimension after the other) or "langevin".
+        draw: "mode" (the lowest energy found) or "sample" (one chunk as likely as the energy says).
+        samples: candidates of the sampler.
+        iterations: of the sampler, "langevin" excepted.
+        langevin_iterations: gradient steps of "langevin".
+        gradient_penalty: weight of the penalty on steep energies; 0 leaves it out.
+        gradient_margin: largest slope along any number of the chunk that is not penalised.
+        spectral_norm: limit the layers' largest singular values to 1.
+    """
+
+    width: int = 256
+    blocks: int = 3
+    objective: Literal["ranking", "info_nce"] = "ranking"
+    negatives: int = 64
+    proposal_components: int = 8
+    sampler: Literal["proposal", "derivative_free", "autoregressive", "langevin"] = "proposal"
+    draw: Literal["mode", "sample"] = "mode"
+    samples: int = 256
+    iterations: int = 3
+    langevin_iterations: int = 50
+    gradient_penalty: float = 0.0
+    gradient_margin: float = 1.0
+    spectral_norm: bool = False
+
+
+@dataclass(frozen=True)
 class HeadConfig:
     """The action head.
 
     Attributes:
         kind: name in the head registry.
         context_width: size of the conditioning vector made from the context tokens.
-        denoiser: "mlp" (residual FiLM MLP over the flattened chunk, cheap) or "unet" (FiLM 1-D convolutions).
-        denoiser_width: hidden width of the MLP.
-        denoiser_blocks: residual blocks of the MLP.
+        denoiser: "mlp" (residual FiLM MLP over the flattened chunk, cheap), "unet" (FiLM 1-D convolutions) or
+            "transformer" (a token for each action of the chunk); of "diffusion" and "flow".
+        denoiser_width: hidden width of the MLP and of the transformer.
+        denoiser_blocks: residual blocks of the MLP, layers of the transformer.
+        denoiser_heads: attention heads of the transformer.
         unet_channels: channels of the U-Net's levels.
-        prediction_type: what the denoiser predicts (diffusers' names).
+        prediction_type: what the denoiser predicts (diffusers' names); "flow" predicts the sample or the velocity.
         beta_schedule: diffusers' noise schedule.
         train_timesteps: length of the training noise schedule.
-        inference_steps: DDIM steps at inference.
+        sampler: of "diffusion": "ddim" (deterministic), "ddpm" (draws noise at every step) or "dpm_solver"
+            (deterministic, of second order).
+        inference_steps: steps of the sampler.
         clip_sample: clip the predicted clean chunk to [-1, 1] at every inference step.
         noise_samples: (noise, timestep) draws per encoded context in the loss; amortises the encoder.
         dropout: dropout on the conditioning vector while training.
+        components: Gaussians of the "mixture" head.
+        token: options of the "token" head.
+        energy: options of the "energy" head.
     """
 
-    kind: Literal["diffusion", "regression"] = "diffusion"
+    kind: Literal["diffusion", "flow", "token", "energy", "mixture", "regression"] = "diffusion"
     context_width: int = 256
-    denoiser: Literal["mlp", "unet"] = "mlp"
+    denoiser: Literal["mlp", "unet", "transformer"] = "mlp"
     denoiser_width: int = 384
     denoiser_blocks: int = 3
+    denoiser_heads: int = 4
     unet_channels: tuple[int, ...] = (64, 128)
     prediction_type: Literal["epsilon", "sample", "v_prediction"] = "sample"
     beta_schedule: Literal["squaredcos_cap_v2", "linear", "scaled_linear"] = "squaredcos_cap_v2"
     train_timesteps: int = 100
+    sampler: Literal["ddim", "ddpm", "dpm_solver"] = "ddim"
     inference_steps: int = 4
     clip_sample: bool = True
     noise_samples: int = 2
     dropout: float = 0.0
+    components: int = 5
+    token: TokenConfig = field(default_factory=TokenConfig)
+    energy: EnergyConfig = field(default_factory=EnergyConfig)
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from ..config import HeadConfig
 from ..interfaces import ActionHead
 from .diffusion import DiffusionHead
+from .flow import FlowHead
 from .regression import RegressionHead
 
-HEADS = {"diffusion": DiffusionHead, "regression": RegressionHead}
+HEADS = {"diffusion": DiffusionHead, "flow": FlowHead, "regression": RegressionHead}
 
 
 def build_head(config: HeadConfig, horizon: int, action_dim: int, num_tokens: int, token_width: int) -> ActionHead:

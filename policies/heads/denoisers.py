@@ -1,6 +1,6 @@
-"""Denoisers of action chunks: a residual FiLM MLP and a FiLM 1-D convolutional U-Net.
+"""Denoisers of action chunks: a residual FiLM MLP, a FiLM 1-D convolutional U-Net and a transformer.
 
-Both map a noisy chunk, a diffusion step and a conditioning vector to a chunk. The chunk may carry S draws per context:
+All map a noisy chunk, a diffusion step and a conditioning vector to a chunk. The chunk may carry S draws per context:
 the part of the modulation that depends on the context is computed once for all of them.
 """
 
@@ -12,6 +12,8 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from ..config import HeadConfig
 
 
 def timestep_embedding(timesteps: int, width: int) -> Tensor:
@@ -122,3 +124,61 @@ class UNetDenoiser(nn.Module):
             x = F.interpolate(x, scale_factor=2.0, mode="nearest") if level else x
             x = block(torch.cat([x, skips.pop()], dim=1), condition)
         return self.leave(x).transpose(1, 2).view_as(noisy)
+
+
+class TransformerDenoiser(nn.Module):
+    """A token for each action of the chunk; layer norms are modulated by context and step (Peebles and Xie 2023)."""
+
+    def __init__(
+        self, horizon: int, dim: int, condition: int, width: int, layers: int, heads: int, timesteps: int
+    ) -> None:
+        super().__init__()
+        if width % heads:
+            raise ValueError(
+                f"policy.head.denoiser_width: found {width}, wanted a multiple of denoiser_heads, {heads}, for the "
+                "transformer"
+            )
+        self.heads = heads
+        self.time = TimeEncoder(timesteps, condition)
+        self.enter = nn.Linear(dim, width)
+        self.place = nn.Parameter(0.02 * torch.randn(horizon, width))
+        self.norms = nn.ModuleList([nn.LayerNorm(width, elementwise_affine=False) for _ in range(2 * layers)])
+        self.mixing = nn.ModuleList([nn.Linear(width, 3 * width) for _ in range(layers)])
+        self.mixed = nn.ModuleList([nn.Linear(width, width) for _ in range(layers)])
+        self.mlps = nn.ModuleList(
+            [nn.Sequential(nn.Linear(width, 4 * width), nn.SiLU(), nn.Linear(4 * width, width)) for _ in range(layers)]
+        )
+        self.films = nn.ModuleList([nn.Linear(condition, 6 * width) for _ in range(layers)])
+        self.leave = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, dim))
+
+    def modulation(self, condition: Tensor) -> Tensor:
+        """The context's share of the modulation [B, M]."""
+        return condition
+
+    def forward(self, noisy: Tensor, timestep: Tensor, modulation: Tensor) -> Tensor:
+        """Noisy chunks [S, B, T, A], steps int64 [S, B], modulation [B, M] to chunks [S, B, T, A]."""
+        condition = F.silu(self.time(timestep) + modulation).flatten(0, 1)
+        x = self.enter(noisy.flatten(0, 1)) + self.place
+        for layer, film in enumerate(self.films):
+            scale, shift, gate, mlp_scale, mlp_shift, mlp_gate = film(condition)[:, None].chunk(6, dim=-1)
+            hidden = torch.addcmul(shift, self.norms[2 * layer](x), 1 + scale)
+            query, key, value = self.mixing[layer](hidden).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+            mixed = F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
+            x = x + (1 + gate) * self.mixed[layer](mixed)
+            hidden = torch.addcmul(mlp_shift, self.norms[2 * layer + 1](x), 1 + mlp_scale)
+            x = x + (1 + mlp_gate) * self.mlps[layer](hidden)
+        return self.leave(x).view_as(noisy)
+
+
+Denoiser = MLPDenoiser | UNetDenoiser | TransformerDenoiser
+
+
+def build_denoiser(config: HeadConfig, horizon: int, dim: int) -> Denoiser:
+    """The denoiser that `config.denoiser` names, for chunks [horizon, dim]."""
+    condition, timesteps = config.context_width, config.train_timesteps
+    if config.denoiser == "unet":
+        return UNetDenoiser(horizon, dim, condition, config.unet_channels, timesteps)
+    width, blocks = config.denoiser_width, config.denoiser_blocks
+    if config.denoiser == "transformer":
+        return TransformerDenoiser(horizon, dim, condition, width, blocks, config.denoiser_heads, timesteps)
+    return MLPDenoiser(horizon, dim, condition, width, blocks, timesteps)

@@ -1,20 +1,26 @@
-"""Diffusion head: DDPM training, few-step DDIM inference, schedules from diffusers."""
+"""Diffusion head: DDPM training, few-step inference, schedules from diffusers."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
+from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
 from torch import Tensor
 
 from ..config import HeadConfig
 from ..interfaces import ActionHead, Generators, Losses, TokenGroup
 from .conditioning import Conditioning
-from .denoisers import MLPDenoiser, UNetDenoiser
+from .denoisers import build_denoiser
+from .noise import kept_mean, standard_normal
+
+Sampler = DDIMScheduler | DDPMScheduler | DPMSolverMultistepScheduler
 
 
 class DiffusionHead(ActionHead):
-    """Denoising diffusion over action chunks (Ho et al. 2020; Song et al. 2021; Chi et al. 2023).
+    """Denoising diffusion over action chunks (Ho et al. 2020; Song et al. 2021; Lu et al. 2022; Chi et al. 2023).
 
     Args:
         config: the head's options.
@@ -27,30 +33,11 @@ class DiffusionHead(ActionHead):
     def __init__(self, config: HeadConfig, horizon: int, action_dim: int, num_tokens: int, token_width: int) -> None:
         super().__init__()
         self.shape = (horizon, action_dim)
-        self.draws = config.noise_samples
+        self.draws, self.inference_steps = config.noise_samples, config.inference_steps
         self.conditioning = Conditioning(num_tokens, token_width, config.context_width, config.dropout)
-        self.noise_scheduler = DDPMScheduler(
-            num_train_timesteps=config.train_timesteps,
-            beta_schedule=config.beta_schedule,
-            prediction_type=config.prediction_type,
-            clip_sample=config.clip_sample,
-        )
-        # "trailing" spacing starts at the noisiest step, as training does (Lin et al. 2024).
-        self.sampler = DDIMScheduler(
-            num_train_timesteps=config.train_timesteps,
-            beta_schedule=config.beta_schedule,
-            prediction_type=config.prediction_type,
-            clip_sample=config.clip_sample,
-            timestep_spacing="trailing",
-        )
-        self.sampler.set_timesteps(config.inference_steps)
-        timesteps, width = config.train_timesteps, config.context_width
-        if config.denoiser == "mlp":
-            self.denoiser = MLPDenoiser(
-                horizon, action_dim, width, config.denoiser_width, config.denoiser_blocks, timesteps
-            )
-        else:
-            self.denoiser = UNetDenoiser(horizon, action_dim, width, config.unet_channels, timesteps)
+        self.noise_scheduler = DDPMScheduler(**_schedule(config), clip_sample=config.clip_sample)
+        self.sampler = _sampler(config)
+        self.denoiser = build_denoiser(config, horizon, action_dim)
 
     def loss(self, context: TokenGroup, actions: Tensor, is_pad: Tensor) -> Losses:
         """Mean squared error of the prediction over rows that are not padding; see `ActionHead.loss`.
@@ -63,9 +50,7 @@ class DiffusionHead(ActionHead):
         noise = torch.randn(clean.shape, device=actions.device)
         noisy = self._diffuse(clean, noise, timestep)
         target = self._target(clean, noise, timestep)
-        error = (self.denoiser(noisy, timestep, modulation) - target).square().mean(-1)
-        keep = (~is_pad).to(error.dtype)
-        loss = (error * keep).sum() / (keep.sum() * self.draws).clamp_min(1)
+        loss = kept_mean((self.denoiser(noisy, timestep, modulation) - target).square().mean(-1), is_pad)
         return Losses(loss, {"diffusion": loss.detach()})
 
     def _diffuse(self, clean: Tensor, noise: Tensor, timestep: Tensor) -> Tensor:
@@ -83,15 +68,33 @@ class DiffusionHead(ActionHead):
         return velocity.view_as(clean)
 
     def sample(self, context: TokenGroup, generators: Generators = None) -> Tensor:
-        """DDIM with eta 0: the noise of the start is the only randomness; see `ActionHead.sample`."""
+        """The start is noise; only "ddpm" draws more on the way. See `ActionHead.sample`."""
         modulation = self.denoiser.modulation(self.conditioning(context))
-        device = modulation.device
-        if generators is None:
-            chunk = torch.randn(modulation.shape[0], *self.shape, device=device)
-        else:
-            chunk = torch.stack([torch.randn(self.shape, generator=g, device=g.device) for g in generators]).to(device)
+        chunk = standard_normal(len(modulation), self.shape, generators, modulation.device)
+        self.sampler.set_timesteps(self.inference_steps)  # solvers of second order remember the step before
+        options = {"generator": generators if generators is None else list(generators)}
+        if isinstance(self.sampler, DDIMScheduler):
+            options = {"eta": 0.0}
         for step in self.sampler.timesteps:
-            timestep = step.to(device).expand(1, chunk.shape[0])
+            timestep = step.to(modulation.device).expand(1, len(chunk))
             predicted = self.denoiser(chunk[None], timestep, modulation)[0]
-            chunk = self.sampler.step(predicted, int(step), chunk, eta=0.0).prev_sample  # pyright: ignore
+            chunk = self.sampler.step(predicted, step, chunk, **options).prev_sample  # pyright: ignore
         return chunk.clamp(-1, 1)
+
+
+def _schedule(config: HeadConfig) -> dict[str, Any]:
+    return {
+        "num_train_timesteps": config.train_timesteps,
+        "beta_schedule": config.beta_schedule,
+        "prediction_type": config.prediction_type,
+    }
+
+
+def _sampler(config: HeadConfig) -> Sampler:
+    """The scheduler of inference. "trailing" spacing begins at the noisiest step, as training does (Lin et al. 2024)"""
+    schedule = {**_schedule(config), "timestep_spacing": "trailing"}
+    if config.sampler == "ddim":
+        return DDIMScheduler(**schedule, clip_sample=config.clip_sample)
+    if config.sampler == "ddpm":
+        return DDPMScheduler(**schedule, clip_sample=config.clip_sample)
+    return DPMSolverMultistepScheduler(**schedule, final_sigmas_type="zero", lower_order_final=True)

@@ -16,9 +16,11 @@ KINDS = [
     replace(TINY, kind="regression"),
     *[
         replace(TINY, denoiser=denoiser, prediction_type=prediction)
-        for denoiser in ("mlp", "unet")
+        for denoiser in ("mlp", "unet", "transformer")
         for prediction in ("epsilon", "sample", "v_prediction")
     ],
+    *[replace(TINY, sampler=sampler) for sampler in ("ddpm", "dpm_solver")],
+    *[replace(TINY, kind="flow", prediction_type=prediction) for prediction in ("sample", "v_prediction")],
 ]
 HORIZON, DIM, TOKENS, WIDTH = 4, 3, 5, 8
 
@@ -34,7 +36,7 @@ def context(batch: int = 3) -> TokenGroup:
     return TokenGroup(tokens, torch.ones(batch, TOKENS, dtype=torch.bool))
 
 
-@pytest.mark.parametrize("config", KINDS, ids=lambda c: f"{c.kind}-{c.denoiser}-{c.prediction_type}")
+@pytest.mark.parametrize("config", KINDS, ids=lambda c: f"{c.kind}-{c.denoiser}-{c.prediction_type}-{c.sampler}")
 def test_loss_has_gradients_and_samples_are_bounded_and_independent_of_the_batch(config: HeadConfig) -> None:
     head = make(config)
     actions = torch.rand(3, HORIZON, DIM) * 2 - 1
