@@ -19,6 +19,7 @@ _DISBELIEF = 20.0  # nats by which inputs must be worse than none before strange
 _FEW, _BELIEVED = 20, 0.9  # episodes, and the share of them that the model must explain, before any is called foreign
 _ROWS = 8_000  # enough to tell the delay that all have
 _VOICE = 3.0  # nats that an episode may say of the delay of all, or as many as half of them do
+_ALL_BUT_FEW = 0.99  # share of the episodes from which a late one stands out
 _SURE = 50.0  # nats of a delay that counts though the inputs explain the motion no better than none
 _RANDOM_RIDGE = 1e-3
 
@@ -74,10 +75,10 @@ def estimate_delays(
 ) -> Delays | None:
     """Delays of the inputs, up to `longest` rows either way; None if there are too few rows to fit anything.
 
-    confidence: nats from which a delay counts as told; that of one episode needs the logarithm of their number more.
-    ridge: of the regressions, as a share of the inputs' variance: small where inputs are few and exact, larger where
-    they are many. reach: standard deviations at which inputs are cut off. declared: delay of the store as a whole,
-    until the signals surely say another. An episode of None, or of fewer than `least_rows` usable rows, gets None.
+    confidence: nats from which a delay counts as told. ridge: of the regressions, as a share of the inputs' variance:
+    small where inputs are few and exact, larger where they are many. reach: standard deviations at which inputs are cut
+    off. declared: delay of the store as a whole, until the signals surely say another. An episode of None, or of fewer
+    than `least_rows` usable rows, gets None.
     """
     if longest < 1:
         return None
@@ -89,7 +90,9 @@ def estimate_delays(
     scaled = standardised(usable, reach)
     if not scaled[0].targets.shape[1]:
         return None  # nothing ever moves
-    whole, sure = _store_delay(scaled, longest, ridge)
+    whole, sure = _store_delay(scaled, longest, ridge, rounds=1)
+    if whole != declared or sure < confidence:  # look again, with models that outliers do not bend
+        whole, sure = _store_delay(scaled, longest, ridge, rounds=3)
     if sure < confidence:
         whole = declared
     linear = scaled[0].inputs.shape[1]
@@ -98,17 +101,19 @@ def estimate_delays(
     penalty[linear : scaled[0].inputs.shape[1]] = max(ridge, _RANDOM_RIDGE)
     model = MotionModel.fit(scaled, penalty)
     without = MotionModel.fit([s.without_inputs() for s in scaled], ridge)
-    asked = confidence + float(np.log(len(scaled)))  # one in so many episodes must not look late by chance
-    judged = []
+    judged, gains = [], []
     for place, own in enumerate(scaled):
         fold = place % FOLDS
         nothing = without.nats(without.wanted(own.without_inputs(), fold))
-        explained = model.explained(own.inputs, fold)
-        delay = _judge(model, model.wanted(own, fold), explained, nothing, longest, confidence, asked)
+        wanted, explained = model.wanted(own, fold), model.explained(own.inputs, fold)
+        delay, gain = _judge(model, wanted, explained, nothing, longest, confidence)
         if delay.evidence < -_DISBELIEF:
             best = [s.delayed(delay.best) for s in scaled]
             delay = replace(delay, foreign=prefers_a_stranger(model, best, place))
         judged.append(delay)
+        gains.append(gain)
+    usual = np.quantile(gains, _ALL_BUT_FEW, axis=0)
+    judged = [_outstanding(delay, usual, longest, confidence) for delay in judged]
     exchanged = exchanged_pairs(model, scaled)
     believed = np.mean([delay.evidence > 0 for delay in judged])
     if len(judged) < _FEW or believed < _BELIEVED:  # the model itself is too weak to call an episode foreign
@@ -127,12 +132,11 @@ def _judge(
     without: np.ndarray,
     longest: int,
     confidence: float,
-    asked: float,
-) -> Delay:
-    """The delay of one episode around that of the store.
+) -> tuple[Delay, np.ndarray]:
+    """The delay of one episode around that of the store, and the nats that every delay gains over none.
 
-    without: nats [T] of its rows in a model that has no inputs. asked: nats from which a delay counts as told. Two
-    shifts are compared on the rows that both have, so that neither wins by having more of them.
+    without: nats [T] of its rows in a model that has no inputs. Two shifts are compared on the rows that both have, so
+    that neither wins by having more of them.
     """
     count, shifts = len(wanted), list(range(-longest, longest + 1))
     nats, has = np.zeros((len(shifts), count)), np.zeros((len(shifts), count))
@@ -146,15 +150,26 @@ def _judge(
     near = [k for k, gain in zip(shifts, gains[place], strict=True) if gain > -confidence and k * best > 0] or [best]
     if best == 0:  # no shift is better than none: how sure is it that the closest rival is worse?
         sure = -max(gain for k, gain in zip(shifts, gains[longest], strict=True) if k)
-        return Delay(0 if sure >= confidence / 2 else None, 0, 0, 0, float(sure), evidence)
+        return Delay(0 if sure >= confidence / 2 else None, 0, 0, 0, float(sure), evidence), gains[longest]
     # Inputs that explain nothing at any shift still fit one of them best: that is no delay. Only where that one stands
     # out far may the model be worse than none, as that of a few episodes often is.
     sure = float(gains[longest, place])
-    told = sure >= asked and (evidence >= confidence or sure >= _SURE - 2 * evidence)
-    return Delay(best if told else None, best, min(near), max(near), sure, evidence)
+    told = sure >= confidence and (evidence >= confidence or sure >= _SURE - 2 * evidence)
+    return Delay(best if told else None, best, min(near), max(near), sure, evidence), gains[longest]
 
 
-def _store_delay(signals: Sequence[Signals], longest: int, ridge: float) -> tuple[int, float]:
+def _outstanding(delay: Delay, usual: np.ndarray, longest: int, confidence: float) -> Delay:
+    """Told, too, where the delay gains little over none, but nearly all episodes of the store lose much by it.
+
+    usual: the nats that few of them exceed, for each delay.
+    """
+    ahead = delay.confidence - usual[delay.best + longest]
+    if delay.rows is None and delay.best and delay.evidence >= confidence and ahead >= 2 * confidence:
+        return replace(delay, rows=delay.best)
+    return delay
+
+
+def _store_delay(signals: Sequence[Signals], longest: int, ridge: float, rounds: int) -> tuple[int, float]:
     """The delay of all episodes together, each shift with a model of its own, and its confidence against the next.
 
     A foreign episode must not decide it, so none has more voice than most others. The confidence is the least of
@@ -169,7 +184,7 @@ def _store_delay(signals: Sequence[Signals], longest: int, ridge: float) -> tupl
     for shift in shifts:
         # The same rows for all shifts: those that even the longest shift leaves.
         trimmed = [_middle(s, longest, shift) for s in long]
-        model = MotionModel.fit(trimmed, ridge)
+        model = MotionModel.fit(trimmed, ridge, rounds)
         left = [model.wanted(s, i % FOLDS) - model.explained(s.inputs, i % FOLDS) for i, s in enumerate(trimmed)]
         costs.append([model.nats(part).sum() for part in left])
         correlation = max(correlation, model.correlation)

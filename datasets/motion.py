@@ -63,12 +63,13 @@ def action_signals(data: Trajectories, episodes: Sequence[int]) -> list[Signals]
 def camera_signals(data: Trajectories, stream: str, frames: Sequence[Frames], episodes: Sequence[int]) -> list[Signals]:
     """What a camera shows as inputs; where the robot is, its step and its speed as targets.
 
-    Frames are taken against the first of their episode: what never moves cancels, so that scenes do not matter.
+    Frames are taken against the mean of their episode: what never moves cancels, so that scenes do not matter, and a
+    camera that is late or early has nearly the same mean.
     """
-    moved_since = [f.thumbnails - f.thumbnails[0] for f in frames]
-    project = _principal(moved_since)
+    against_mean = [f.thumbnails - f.thumbnails.mean(0) for f in frames]
+    project = _principal(against_mean)
     signals = []
-    for thumbnails, shown, place in zip(moved_since, frames, places(data, stream, episodes), strict=True):
+    for thumbnails, shown, place in zip(against_mean, frames, places(data, stream, episodes), strict=True):
         step = np.diff(place, axis=0, prepend=place[:1])
         speed = np.linalg.norm(step / np.maximum(np.abs(step).mean(0), 1e-9), axis=1, keepdims=True)
         targets = np.concatenate([place, step, speed], axis=1)

@@ -113,18 +113,19 @@ class MotionModel:
 
 
 def _stack(signals: Sequence[Signals]) -> tuple[np.ndarray, np.ndarray, list[slice]]:
-    """Designs and targets of all episodes, thinned to what a fit needs, and the rows of each fold."""
+    """Designs and targets of as many episodes as a fit needs, and the rows of each fold.
+
+    Whole episodes are left out, not rows: the autocorrelation is between rows that follow each other.
+    """
     step = -(-sum(len(s.targets) for s in signals) // _ROWS)
     designs, targets, folds, begin = [], [], [], 0
     for fold in range(FOLDS):
-        of_fold = signals[fold::FOLDS]
-        rows = sum(len(s.targets) for s in of_fold)
-        columns = [(s.inputs, s.context, np.ones((len(s.targets), 1))) for s in of_fold]
-        designs += [np.concatenate(parts, axis=1) for parts in columns]
+        of_fold = signals[fold::FOLDS][::step]
+        designs += [np.concatenate([s.inputs, s.context, np.ones((len(s.targets), 1))], axis=1) for s in of_fold]
         targets += [s.targets for s in of_fold]
-        folds.append(slice(-(-begin // step), -(-(begin + rows) // step)))
-        begin += rows
-    return np.concatenate(designs)[::step], np.concatenate(targets)[::step], folds
+        folds.append(slice(begin, begin + sum(len(s.targets) for s in of_fold)))
+        begin = folds[-1].stop
+    return np.concatenate(designs), np.concatenate(targets), folds
 
 
 def _fold_weights(

@@ -24,8 +24,7 @@ class Tolerance:
     limit: how far an action may pass its limits, relative to the width of the limits.
     delay: rows by which an action may come before the motion it causes: the robot's own latency (0: it moves at once).
     longest_delay: rows up to which delays are looked for.
-    delay_confidence: nats (logarithm of the odds) from which a delay of the store counts as found; that of an episode
-        needs the logarithm of the number of episodes more.
+    delay_confidence: nats (logarithm of the odds) from which a delay counts as found.
     frozen: equal rows, while the rest moves, from which a sensor counts as frozen.
     """
 

@@ -112,20 +112,6 @@ def test_an_unsure_store_keeps_its_declared_delay() -> None:
         assert delays is not None and delays.store == declared
 
 
-def test_more_episodes_ask_for_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A delay that one store would tell is not told where it may be the chance of many episodes."""
-    rng = np.random.default_rng(2)
-    told = []
-    for count in (20, 200):
-        weak = [_episode(rng, rows=14) for _ in range(count)]
-        noisy = [Signals(s.inputs + 2.5 * rng.normal(size=s.inputs.shape), s.context, s.targets) for s in weak]
-        delays = estimate_delays(noisy, 4, 2.0)
-        assert delays is not None
-        late = [d for d in delays.episodes if d and d.rows]
-        told.append(min((d.confidence for d in late), default=np.inf))
-        assert all(d.confidence >= 2.0 + np.log(count) for d in late)
-
-
 def test_a_range_of_delays_is_told_where_neighbours_are_alike() -> None:
     """Commands that hardly change for three rows cannot tell three rows apart."""
     rng = np.random.default_rng(4)
