@@ -19,7 +19,6 @@ _DISBELIEF = 20.0  # nats by which inputs must be worse than none before strange
 _FEW, _BELIEVED = 20, 0.9  # episodes, and the share of them that the model must explain, before any is called foreign
 _ROWS = 8_000  # enough to tell the delay that all have
 _VOICE = 3.0  # nats that an episode may say of the delay of all, or as many as half of them do
-_ALL_BUT_FEW = 0.99  # share of the episodes from which a late one stands out
 _SURE = 50.0  # nats of a delay that counts though the inputs explain the motion no better than none
 _RANDOM_RIDGE = 1e-3
 
@@ -112,8 +111,8 @@ def estimate_delays(
             delay = replace(delay, foreign=prefers_a_stranger(model, best, place))
         judged.append(delay)
         gains.append(gain)
-    usual = np.quantile(gains, _ALL_BUT_FEW, axis=0)
-    judged = [_outstanding(delay, usual, longest, confidence) for delay in judged]
+    most = np.sort(gains, axis=0)[-2:]
+    judged = [_outstanding(delay, gain, most, longest, confidence) for delay, gain in zip(judged, gains, strict=True)]
     exchanged = exchanged_pairs(model, scaled)
     believed = np.mean([delay.evidence > 0 for delay in judged])
     if len(judged) < _FEW or believed < _BELIEVED:  # the model itself is too weak to call an episode foreign
@@ -158,13 +157,14 @@ def _judge(
     return Delay(best if told else None, best, min(near), max(near), sure, evidence), gains[longest]
 
 
-def _outstanding(delay: Delay, usual: np.ndarray, longest: int, confidence: float) -> Delay:
-    """Told, too, where the delay gains little over none, but nearly all episodes of the store lose much by it.
+def _outstanding(delay: Delay, gain: np.ndarray, most: np.ndarray, longest: int, confidence: float) -> Delay:
+    """Told, too, where the delay gains little over none, but every other episode of the store loses much by it.
 
-    usual: the nats that few of them exceed, for each delay.
+    gain: [K] nats of each delay in this episode; most: [2, K] the second largest and the largest of all episodes.
     """
-    ahead = delay.confidence - usual[delay.best + longest]
-    if delay.rows is None and delay.best and delay.evidence >= confidence and ahead >= 2 * confidence:
+    place = delay.best + longest
+    rival = most[0, place] if gain[place] == most[1, place] else most[1, place]
+    if delay.rows is None and delay.best and delay.evidence >= confidence and gain[place] - rival >= 2 * confidence:
         return replace(delay, rows=delay.best)
     return delay
 
