@@ -5,10 +5,20 @@ from __future__ import annotations
 from ..config import HeadConfig
 from ..interfaces import ActionHead
 from .diffusion import DiffusionHead
+from .energy import EnergyHead
 from .flow import FlowHead
+from .mixture import MixtureHead
 from .regression import RegressionHead
+from .token import TokenHead
 
-HEADS = {"diffusion": DiffusionHead, "flow": FlowHead, "regression": RegressionHead}
+HEADS: dict[str, type[ActionHead]] = {
+    "diffusion": DiffusionHead,
+    "energy": EnergyHead,
+    "flow": FlowHead,
+    "mixture": MixtureHead,
+    "regression": RegressionHead,
+    "token": TokenHead,
+}
 
 
 def build_head(config: HeadConfig, horizon: int, action_dim: int, num_tokens: int, token_width: int) -> ActionHead:

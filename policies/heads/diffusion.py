@@ -14,7 +14,7 @@ from ..config import HeadConfig
 from ..interfaces import ActionHead, Generators, Losses, TokenGroup
 from .conditioning import Conditioning
 from .denoisers import build_denoiser
-from .noise import kept_mean, standard_normal
+from .noise import Noise, kept_mean
 
 Sampler = DDIMScheduler | DDPMScheduler | DPMSolverMultistepScheduler
 
@@ -70,7 +70,7 @@ class DiffusionHead(ActionHead):
     def sample(self, context: TokenGroup, generators: Generators = None) -> Tensor:
         """The start is noise; only "ddpm" draws more on the way. See `ActionHead.sample`."""
         modulation = self.denoiser.modulation(self.conditioning(context))
-        chunk = standard_normal(len(modulation), self.shape, generators, modulation.device)
+        chunk = Noise(generators, len(modulation), modulation.device).normal(1, *self.shape)[0]
         self.sampler.set_timesteps(self.inference_steps)  # solvers of second order remember the step before
         options = {"generator": generators if generators is None else list(generators)}
         if isinstance(self.sampler, DDIMScheduler):

@@ -9,7 +9,7 @@ from ..config import HeadConfig
 from ..interfaces import ActionHead, Generators, Losses, TokenGroup
 from .conditioning import Conditioning
 from .denoisers import build_denoiser
-from .noise import kept_mean, standard_normal
+from .noise import Noise, kept_mean
 
 
 class FlowHead(ActionHead):
@@ -46,7 +46,7 @@ class FlowHead(ActionHead):
     def sample(self, context: TokenGroup, generators: Generators = None) -> Tensor:
         """Euler steps of equal length; the start is the only randomness. See `ActionHead.sample`."""
         modulation = self.denoiser.modulation(self.conditioning(context))
-        chunk = standard_normal(len(modulation), self.shape, generators, modulation.device)
+        chunk = Noise(generators, len(modulation), modulation.device).normal(1, *self.shape)[0]
         for step in range(self.steps):
             # The time of training that is nearest; the path goes on from there to the next step's.
             begin, end = (round(self.times * k / self.steps) for k in (step, step + 1))

@@ -1,6 +1,9 @@
-"""Noise that belongs to one element of a batch."""
+"""Noise that belongs to one element of a batch, and means over what is not padding."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -8,11 +11,33 @@ from torch import Tensor
 from ..interfaces import Generators
 
 
-def standard_normal(batch: int, shape: tuple[int, ...], generators: Generators, device: torch.device) -> Tensor:
-    """Standard normal numbers [B, *shape]; element b draws from `generators[b]` alone, None from torch's global one."""
-    if generators is None:
-        return torch.randn(batch, *shape, device=device)
-    return torch.stack([torch.randn(shape, generator=g, device=g.device) for g in generators]).to(device)
+@dataclass(frozen=True)
+class Noise:
+    """Random numbers for B elements; those of element b come from `generators[b]` alone, None means torch's own."""
+
+    generators: Generators
+    batch: int
+    device: torch.device
+
+    def normal(self, count: int, *shape: int) -> Tensor:
+        """Standard normal numbers [count, B, *shape]."""
+        return self._draw(torch.randn, (count, *shape))
+
+    def uniform(self, count: int, *shape: int) -> Tensor:
+        """Numbers in [0, 1): [count, B, *shape]."""
+        return self._draw(torch.rand, (count, *shape))
+
+    def choose(self, logits: Tensor, count: int) -> Tensor:
+        """Indices int64 [count, B], each drawn from the softmax of logits [B, K]."""
+        cumulative = logits.float().softmax(1).cumsum(1)
+        level = self.uniform(count).T * cumulative[:, -1:]
+        return torch.searchsorted(cumulative, level.contiguous(), right=True).clamp_max(logits.shape[1] - 1).T
+
+    def _draw(self, function: Callable[..., Tensor], shape: tuple[int, ...]) -> Tensor:
+        if self.generators is None:
+            return function((shape[0], self.batch, *shape[1:]), device=self.device)
+        each = [function(shape, generator=generator, device=generator.device) for generator in self.generators]
+        return torch.stack(each, dim=1).to(self.device)
 
 
 def kept_mean(error: Tensor, is_pad: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from deixis.policies.config import HeadConfig
+from deixis.policies.config import EnergyConfig, HeadConfig, TokenConfig
 from deixis.policies.heads import build_head
 from deixis.policies.interfaces import ActionHead, TokenGroup
 
@@ -21,6 +21,9 @@ KINDS = [
     ],
     *[replace(TINY, sampler=sampler) for sampler in ("ddpm", "dpm_solver")],
     *[replace(TINY, kind="flow", prediction_type=prediction) for prediction in ("sample", "v_prediction")],
+    replace(TINY, kind="mixture"),
+    replace(TINY, kind="energy", energy=EnergyConfig(width=16, blocks=1, negatives=8, samples=16)),
+    replace(TINY, kind="token", token=TokenConfig(bins=16, width=16, layers=2, heads=2)),
 ]
 HORIZON, DIM, TOKENS, WIDTH = 4, 3, 5, 8
 

@@ -1,0 +1,177 @@
+"""Energy head: implicit behaviour cloning with uniform counter-examples, or with those of a learned proposal."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn.utils.parametrizations import spectral_norm
+
+from ..config import HeadConfig
+from ..interfaces import ActionHead, Generators, Losses, TokenGroup
+from .conditioning import Conditioning
+from .energy_samplers import SAMPLERS, Landscape
+from .mixture import GaussianMixture, MixtureNetwork, kept_dimensions, negative_log_likelihood, pick
+from .noise import Noise
+
+WIDENED = 1.1  # uniform counter-examples reach beyond [-1, 1], so that the energy also rises outside
+
+
+class EnergyNetwork(nn.Module):
+    """Residual MLP over the flattened chunk, every block modulated by the context (FiLM), to one number per chunk.
+
+    The context enters by its modulation alone, computed once for all candidates. First and last layer stay in float32
+    under autocast: bf16 would round actions to 1/256 and energies to a quarter of a nat.
+    """
+
+    def __init__(self, dim: int, condition: int, width: int, blocks: int, normalised: bool) -> None:
+        super().__init__()
+        limit = spectral_norm if normalised else nn.Identity()
+        self.blocks = blocks
+        self.enter = limit(nn.Linear(dim, width))
+        self.from_condition = nn.Linear(condition, 2 * width * blocks)
+        self.norms = nn.ModuleList([nn.LayerNorm(width, elementwise_affine=False) for _ in range(blocks)])
+        self.first = nn.ModuleList([limit(nn.Linear(width, width)) for _ in range(blocks)])
+        self.second = nn.ModuleList([limit(nn.Linear(width, width)) for _ in range(blocks)])
+        self.norm = nn.LayerNorm(width)
+        self.leave = limit(nn.Linear(width, 1, bias=False))  # a constant would change nothing
+
+    def modulation(self, condition: Tensor) -> Tensor:
+        """All that the energy needs of the context: [B, M]."""
+        return self.from_condition(condition)
+
+    def forward(self, chunks: Tensor, modulation: Tensor) -> Tensor:
+        """Energies float32 [S, B] of chunks [S, B, D] given modulation [B, M]."""
+        device = chunks.device.type
+        with torch.autocast(device, enabled=False):
+            x = self.enter(chunks.float())
+        film = modulation.chunk(2 * self.blocks, dim=-1)
+        for i, (norm, first, second) in enumerate(zip(self.norms, self.first, self.second, strict=True)):
+            hidden = film[2 * i + 1] + norm(x) * (1 + film[2 * i])
+            x = x + second(F.silu(first(hidden)))
+        with torch.autocast(device, enabled=False):
+            return self.leave(F.silu(self.norm(x.float())))[..., 0]
+
+
+class EnergyHead(ActionHead):
+    """exp(-E(context, chunk)) as the unnormalised density of chunks. Arguments as `DiffusionHead`.
+
+    "info_nce" finds the true chunk among uniform ones (Florence et al. 2021, arXiv:2109.00137). "ranking" finds it
+    among draws of a mixture trained beside it, whose log-density is subtracted from every logit (Singh et al. 2023,
+    arXiv:2309.05803): exp(-E) still tends to the density of the data, while the counter-examples stay hard in many
+    dimensions.
+    """
+
+    def __init__(self, config: HeadConfig, horizon: int, action_dim: int, num_tokens: int, token_width: int) -> None:
+        super().__init__()
+        options = config.energy
+        self.shape, self.options, dim = (horizon, action_dim), options, horizon * action_dim
+        self.conditioning = Conditioning(num_tokens, token_width, config.context_width, config.dropout)
+        self.energy = EnergyNetwork(dim, config.context_width, options.width, options.blocks, options.spectral_norm)
+        self.proposal = None
+        if options.objective == "ranking" or options.sampler == "proposal":
+            # With a conditioning of its own: in a shared one the energy's gradient kept the likelihood from falling.
+            self.proposal = nn.Sequential(
+                Conditioning(num_tokens, token_width, config.context_width, config.dropout),
+                MixtureNetwork(config.context_width, options.width, dim, options.proposal_components),
+            )
+
+    def loss(self, context: TokenGroup, actions: Tensor, is_pad: Tensor) -> Losses:
+        """Cross-entropy of the true chunk among counter-examples, plus the proposal's likelihood.
+
+        Rows that are padding are 0 in all candidates and left out of the proposal's density; see `ActionHead.loss`.
+        The parts tell: "energy" (the cross-entropy), "energy_gap" (of the mean counter-example above the truth),
+        "effective_negatives" (exponential of the entropy of the counter-examples' softmax), "argmin_l1" (of the
+        counter-example of lowest energy to the truth), and what else is trained ("proposal", "gradient_penalty").
+        """
+        condition = self.conditioning(context)
+        keep = kept_dimensions(is_pad, self.shape[1])
+        truth = actions.flatten(1).float() * keep
+        proposal = None if self.proposal is None else self.proposal(context)
+        candidates, log_proposal = self._candidates(truth, keep, proposal)
+        candidates.requires_grad_(self.options.gradient_penalty > 0)
+        energy = self.energy(candidates, self.energy.modulation(condition))
+        logits = -energy - log_proposal
+        counts = keep.any(1)
+        loss = _mean(logits.logsumexp(0) - logits[0], counts)
+        total, parts = loss, {"energy": loss.detach(), **_diagnostics(candidates, energy, logits, keep)}
+        if proposal is not None:
+            likelihood = negative_log_likelihood(proposal, truth, keep)
+            total, parts["proposal"] = total + likelihood, likelihood.detach()
+        if self.options.gradient_penalty > 0:
+            (slope,) = torch.autograd.grad(energy.sum(), candidates, create_graph=True)
+            steep = F.relu((slope * keep).abs().amax(-1) - self.options.gradient_margin).square().mean(0)
+            penalty = _mean(steep, counts)
+            total, parts["gradient_penalty"] = total + self.options.gradient_penalty * penalty, penalty.detach()
+        return Losses(total, parts)
+
+    @torch.no_grad()
+    def _candidates(self, truth: Tensor, keep: Tensor, proposal: GaussianMixture | None) -> tuple[Tensor, Tensor]:
+        """The truth and then its counter-examples [1 + N, B, D], and the log-density to subtract [1 + N, B] or 0."""
+        count = self.options.negatives
+        if self.options.objective == "ranking":
+            assert proposal is not None  # the constructor sees to it
+            candidates = torch.cat([truth[None], proposal.sample(count) * keep])
+            return candidates, proposal.log_prob(candidates, keep)
+        uniform = (torch.rand(count, *truth.shape, device=truth.device) * 2 - 1) * WIDENED
+        return torch.cat([truth[None], uniform * keep]), truth.new_zeros(())
+
+    def sample(self, context: TokenGroup, generators: Generators = None) -> Tensor:
+        """A chunk of low energy by the configured search; see `ActionHead.sample`."""
+        condition = self.conditioning(context)
+        proposal = None if self.proposal is None else self.proposal(context)
+        modulation = self.energy.modulation(condition)
+        landscape = Landscape(
+            energy=lambda chunks: self.energy(chunks, modulation),
+            gradient=self._gradient_under(modulation),
+            proposal=proposal,
+            noise=Noise(generators, condition.shape[0], condition.device),
+            dim=self.shape[0] * self.shape[1],
+        )
+        with torch.no_grad():
+            return SAMPLERS[self.options.sampler](landscape, self.options).unflatten(1, self.shape)
+
+    def _gradient_under(self, modulation: Tensor) -> Callable[[Tensor], Tensor]:
+        """The energy's gradient by candidates [S, B, D], which works within `torch.inference_mode` too.
+
+        Tensors made in inference mode cannot take part in a gradient; their clones made outside of it can.
+        """
+
+        def ordinary(tensor: Tensor) -> Tensor:
+            return tensor.clone() if tensor.is_inference() else tensor.detach()
+
+        with torch.inference_mode(False):
+            state = itertools.chain(self.energy.named_parameters(), self.energy.named_buffers())
+            weights = {name: ordinary(tensor) for name, tensor in state}
+            context = ordinary(modulation)
+
+        def gradient(chunks: Tensor) -> Tensor:
+            with torch.inference_mode(False), torch.enable_grad():
+                moving = chunks.clone().requires_grad_()
+                energy = functional_call(self.energy, weights, (moving, context))
+                return torch.autograd.grad(energy.sum(), moving)[0]
+
+        return gradient
+
+
+def _mean(values: Tensor, counts: Tensor) -> Tensor:
+    """Mean of values [B] where counts [B] holds; 0 without any."""
+    return (values * counts).sum() / counts.sum().clamp_min(1)
+
+
+@torch.no_grad()
+def _diagnostics(candidates: Tensor, energy: Tensor, logits: Tensor, keep: Tensor) -> dict[str, Tensor]:
+    """What `EnergyHead.loss` tells of candidates [1 + N, B, D], the truth first, over contexts that count."""
+    counts = keep.any(1)
+    weight = logits[1:].log_softmax(0)
+    lowest = pick(candidates[1:], energy[1:].argmin(0))
+    distance = ((lowest - candidates[0]).abs() * keep).sum(1) / keep.sum(1).clamp_min(1)
+    return {
+        "energy_gap": _mean(energy[1:].mean(0) - energy[0], counts),
+        "effective_negatives": _mean((-(weight.exp() * weight).sum(0)).exp(), counts),
+        "argmin_l1": _mean(distance, counts),
+    }
