@@ -14,6 +14,8 @@ import yaml
 
 from deixis.datasets.normalisation import MinMaxNormaliser
 from deixis.policies.backbones.tokenizer import TextTokenizer
+from deixis.policies.config import EnergyConfig, TokenConfig
+from deixis.policies.heads import HEADS
 from deixis.policies.policy import Batch, Observation, Policy
 
 from .conftest import SPEC, TINY_HEAD, TINY_POLICY
@@ -94,7 +96,13 @@ def test_what_does_not_fit_is_refused_by_name(tokenizer: TextTokenizer, observe:
 
 
 @pytest.mark.parametrize(
-    "head", [{"kind": "diffusion"}, {"kind": "diffusion", "denoiser": "unet"}, {"kind": "regression"}]
+    "head",
+    [
+        *({"kind": "diffusion", "denoiser": denoiser} for denoiser in ("mlp", "unet", "transformer")),
+        *({"kind": kind} for kind in HEADS if kind != "diffusion"),
+        *({"kind": "energy", "energy": EnergyConfig(sampler=name)} for name in ("derivative_free", "langevin")),
+        {"kind": "token", "token": TokenConfig(decoding="parallel", temperature=1.0)},
+    ],
 )
 def test_a_saved_policy_acts_as_before(tmp_path: Path, tokenizer: TextTokenizer, observe: Observe, head: dict) -> None:
     policy = make(tokenizer, **head)

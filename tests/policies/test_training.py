@@ -13,6 +13,7 @@ import torch
 
 from deixis.datasets.timestamps import GateError
 from deixis.policies.config import StageConfig, TrainConfig
+from deixis.policies.heads import HEADS
 from deixis.policies.policy import Batch, Observation, Policy
 from deixis.policies.serialisation import load_tensors
 from deixis.policies.training.imitate import ImitationBatches, ImitationObjective
@@ -113,7 +114,7 @@ def prepared_policy(config: TrainConfig, store: Path) -> tuple[Policy, object]:
     return new_policy(config, prepared, train_tokenizer(config, prepared)), prepared.windows
 
 
-@pytest.mark.parametrize("head", ["diffusion", "regression"])
+@pytest.mark.parametrize("head", HEADS)
 def test_the_loss_from_encoded_frames_is_the_loss_from_images(toy_store: Path, head: str) -> None:
     config = tiny_config()
     config = replace(config, policy=replace(config.policy, head=replace(config.policy.head, kind=head)))
