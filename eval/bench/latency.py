@@ -1,0 +1,146 @@
+"""Milliseconds of one action chunk, batch 1, one core: every head and sampler at equal size, with image encoding."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ...policies.config import HeadConfig
+
+PARAMETERS = 3_000_000  # of every head, give or take a tenth
+_SECONDS, _LEAST, _MOST = 3.0, 5, 100  # of each measurement, and the chunks in it
+
+
+def run() -> dict[str, float]:
+    """The tabletop's policy (two 64-pixel cameras, 16 actions of 5 numbers, 8 executed), untrained, with each head.
+
+    Metrics, medians: `HEAD_SAMPLER_ms_per_chunk`, from images and text to the chunk; `..._ms_per_action`, that divided
+    by the actions executed; `..._head_ms_per_chunk`, the head alone; `..._parameters`, of the head; and `encoding_ms`,
+    what all have in common.
+    """
+    import torch
+
+    torch.set_num_threads(1)
+    metrics: dict[str, float] = {}
+    for name, config in heads().items():
+        policy, observation = _policy(sized(config)), _observation()
+        generators = [torch.Generator().manual_seed(0)]
+        with torch.inference_mode():
+            context = policy.context(observation)
+            whole = _milliseconds(lambda p=policy, o=observation, g=generators: p.act(o, g))
+            alone = _milliseconds(lambda p=policy, c=context, g=generators: p.head.sample(c, g))
+            if not metrics:
+                metrics["encoding_ms"] = _milliseconds(lambda p=policy, o=observation: p.context(o))
+        metrics[f"{name}_ms_per_chunk"] = whole
+        metrics[f"{name}_ms_per_action"] = whole / policy.config.exec_horizon
+        metrics[f"{name}_head_ms_per_chunk"] = alone
+        metrics[f"{name}_parameters"] = sum(p.numel() for p in policy.head.parameters())
+    return metrics
+
+
+def heads() -> dict[str, HeadConfig]:
+    """Every head with every sampler, at their default options otherwise."""
+    from ...policies.config import EnergyConfig, HeadConfig, TokenConfig
+
+    found = {"regression": HeadConfig(kind="regression"), "mixture": HeadConfig(kind="mixture")}
+    for denoiser in ("mlp", "unet", "transformer"):
+        # The U-Net's levels, as its size cannot be scaled by one number alone.
+        base = HeadConfig(denoiser=denoiser, denoiser_width=128 if denoiser == "transformer" else 384)
+        for steps in (4, 10):
+            found[f"diffusion_{denoiser}_ddim{steps}"] = replace(base, inference_steps=steps)
+        found[f"flow_{denoiser}_euler4"] = replace(base, kind="flow", inference_steps=4)
+    found["diffusion_mlp_dpm10"] = HeadConfig(sampler="dpm_solver", inference_steps=10)
+    found["diffusion_mlp_ddpm100"] = HeadConfig(sampler="ddpm", inference_steps=100)
+    for decoding in ("autoregressive", "parallel"):
+        found[f"token_{decoding}"] = HeadConfig(kind="token", token=TokenConfig(decoding=decoding))
+    for sampler in ("proposal", "derivative_free", "autoregressive", "langevin"):
+        found[f"energy_{sampler}"] = HeadConfig(kind="energy", energy=EnergyConfig(sampler=sampler))
+    return found
+
+
+def sized(config: HeadConfig, parameters: int = PARAMETERS) -> HeadConfig:
+    """The head with its widths scaled, by halving the interval, so that it has about as many parameters."""
+    low, high = 0.05, 64.0
+    for _ in range(24):
+        middle = (low * high) ** 0.5
+        if _count(_scaled(config, middle)) < parameters:
+            low = middle
+        else:
+            high = middle
+    return _scaled(config, low)
+
+
+def _scaled(config: HeadConfig, factor: float) -> HeadConfig:
+    """Widths times a factor, in multiples of 8; the context's width stays, for it is every head's."""
+
+    def width(of: int) -> int:
+        return max(8, 8 * round(of * factor / 8))
+
+    return replace(
+        config,
+        denoiser_width=width(config.denoiser_width),
+        unet_channels=tuple(width(channels) for channels in config.unet_channels),
+        token=replace(config.token, width=width(config.token.width)),
+        energy=replace(config.energy, width=width(config.energy.width)),
+        context_width=width(config.context_width) if config.denoiser == "unet" else config.context_width,
+    )
+
+
+def _count(config: HeadConfig) -> int:
+    return sum(p.numel() for p in _policy(config).head.parameters())
+
+
+_shared: dict[str, Any] = {}
+
+
+def _policy(head: HeadConfig) -> Any:
+    """An untrained policy of the tabletop. What does not depend on the head is made once."""
+    import torch
+
+    from ...datasets.normalisation import MinMaxNormaliser
+    from ...policies.backbones.tokenizer import TextTokenizer
+    from ...policies.config import PolicyConfig
+    from ...policies.policy import Policy
+
+    if not _shared:
+        from ...envs.rendering_backend import select_backend
+
+        select_backend()
+        from ...envs.suites import SUITES
+
+        env = SUITES["tabletop"].make(image_size=64, disable_env_checker=True).unwrapped
+        _shared["spec"] = env.env_spec  # pyright: ignore[reportAttributeAccessIssue]
+        env.close()
+    spec, config = _shared["spec"], PolicyConfig(head=head)
+    cameras = spec.camera_names
+    limits = [MinMaxNormaliser([-1.0] * part.dim, [1.0] * part.dim) for part in (spec.proprio, spec.action)]
+    backbone = config.backbone
+    tokenizer = TextTokenizer.train(["lift the red cube"], backbone.vocabulary, backbone.max_text_tokens)
+    torch.manual_seed(0)
+    return Policy(config, spec, cameras, limits[0], limits[1], tokenizer).eval()
+
+
+def _observation() -> Any:
+    import torch
+
+    from ...policies.policy import Observation
+
+    spec, generator = _shared["spec"], torch.Generator().manual_seed(0)
+    shape = (1, 2, 64, 64, 3)
+    images = {name: torch.randint(256, shape, generator=generator, dtype=torch.uint8) for name in spec.camera_names}
+    return Observation(images, torch.zeros(1, 2, spec.proprio.dim), ["lift the red cube"])
+
+
+def _milliseconds(call: Any) -> float:
+    """Median of some calls after a warm one."""
+    import statistics
+
+    call()
+    taken, begin = [], time.perf_counter()
+    while len(taken) < _LEAST or (time.perf_counter() - begin < _SECONDS and len(taken) < _MOST):
+        start = time.perf_counter()
+        call()
+        taken.append(time.perf_counter() - start)
+    return 1e3 * statistics.median(taken)
