@@ -123,18 +123,16 @@ def _partners(read: Sequence[Mapping[str, ClockReading]], name: str) -> dict[int
 
     In both the stream ends, or begins, far from the others of its own episode.
     """
-    spans, wanted = {}, {}
-    for episode, readings in enumerate(read):
-        own = readings[name]
-        others = [r for other, r in readings.items() if other != name and r.period < 1.5 * own.period]  # as fine as it
-        if own.irregular or len(others) < 2:
-            continue
-        span = np.array([own.begin, own.end])
-        rest = np.median([[other.begin, other.end] for other in others], axis=0)
-        if np.abs(span - rest).max() > 1.5 * own.period:
-            spans[episode], wanted[episode] = span, rest
-    near = 0.75 * read[0][name].period if read else 0.0
-    fits = {e: [o for o in spans if o != e and np.abs(spans[e] - wanted[o]).max() <= near] for e in spans}
+    if not read:
+        return {}
+    period = read[0][name].period
+    peers = [other for other, own in read[0].items() if other != name and own.period < 1.5 * period]  # as fine as it
+    if len(peers) < 2:
+        return {}
+    own, *others = (np.array([(r[n].begin, r[n].end) for r in read]) for n in (name, *peers))
+    rest = np.median(others, axis=0)
+    away = [e for e in np.flatnonzero(np.abs(own - rest).max(1) > 1.5 * period).tolist() if not read[e][name].irregular]
+    fits = {e: [o for o in away if o != e and np.abs(own[e] - rest[o]).max() <= 0.75 * period] for e in away}
     return {e: found[0] for e, found in fits.items() if len(found) == 1 and fits[found[0]] == [e]}
 
 

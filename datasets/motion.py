@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -130,15 +131,16 @@ def read_frames(
 
 
 class FrameCache:
-    """Frames by the identity of their images, which it keeps alive: nothing may change them."""
+    """Frames by the identity of their images, for as long as these live: nothing may change them."""
 
     def __init__(self) -> None:
-        self._known: dict[int, tuple[np.ndarray, Frames]] = {}
+        self._known: dict[int, Frames] = {}
 
     def frames(self, images: np.ndarray) -> Frames:
         if id(images) not in self._known:
-            self._known[id(images)] = (images, _frames(images))
-        return self._known[id(images)][1]
+            self._known[id(images)] = _frames(images)
+            weakref.finalize(images, self._known.pop, id(images))
+        return self._known[id(images)]
 
 
 def _episodes(data: Trajectories, stream: str, episodes: Sequence[int]) -> Iterator[tuple[np.ndarray, np.ndarray]]:

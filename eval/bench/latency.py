@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -89,14 +90,35 @@ def _scaled(config: HeadConfig, factor: float) -> HeadConfig:
 
 
 def _count(config: HeadConfig) -> int:
-    return sum(p.numel() for p in _policy(config).head.parameters())
+    """Parameters of a head, which is described and not made."""
+    import torch
+
+    from ...policies.heads import build_head
+
+    policy = _policy(next(iter(heads().values())))
+    backbone, horizon, dim = policy.backbone, policy.config.action_horizon, policy.spec.action.dim
+    with torch.device("meta"):
+        head = build_head(config, horizon, dim, backbone.num_tokens, backbone.width)
+    return sum(p.numel() for p in head.parameters())
 
 
-_shared: dict[str, Any] = {}
+@cache
+def _spec() -> Any:
+    """What the tabletop says of itself with 64-pixel cameras."""
+    from ...envs.rendering_backend import select_backend
+
+    select_backend()
+    from ...envs.suites import SUITES
+
+    env = SUITES["tabletop"].make(image_size=64, disable_env_checker=True).unwrapped
+    spec = env.env_spec  # pyright: ignore[reportAttributeAccessIssue]
+    env.close()
+    return spec
 
 
+@cache
 def _policy(head: HeadConfig) -> Any:
-    """An untrained policy of the tabletop. What does not depend on the head is made once."""
+    """An untrained policy of the tabletop."""
     import torch
 
     from ...datasets.normalisation import MinMaxNormaliser
@@ -104,22 +126,12 @@ def _policy(head: HeadConfig) -> Any:
     from ...policies.config import PolicyConfig
     from ...policies.policy import Policy
 
-    if not _shared:
-        from ...envs.rendering_backend import select_backend
-
-        select_backend()
-        from ...envs.suites import SUITES
-
-        env = SUITES["tabletop"].make(image_size=64, disable_env_checker=True).unwrapped
-        _shared["spec"] = env.env_spec  # pyright: ignore[reportAttributeAccessIssue]
-        env.close()
-    spec, config = _shared["spec"], PolicyConfig(head=head)
-    cameras = spec.camera_names
+    spec, config = _spec(), PolicyConfig(head=head)
     limits = [MinMaxNormaliser([-1.0] * part.dim, [1.0] * part.dim) for part in (spec.proprio, spec.action)]
     backbone = config.backbone
     tokenizer = TextTokenizer.train(["lift the red cube"], backbone.vocabulary, backbone.max_text_tokens)
     torch.manual_seed(0)
-    return Policy(config, spec, cameras, limits[0], limits[1], tokenizer).eval()
+    return Policy(config, spec, spec.camera_names, limits[0], limits[1], tokenizer).eval()
 
 
 def _observation() -> Any:
@@ -127,7 +139,7 @@ def _observation() -> Any:
 
     from ...policies.policy import Observation
 
-    spec, generator = _shared["spec"], torch.Generator().manual_seed(0)
+    spec, generator = _spec(), torch.Generator().manual_seed(0)
     shape = (1, 2, 64, 64, 3)
     images = {name: torch.randint(256, shape, generator=generator, dtype=torch.uint8) for name in spec.camera_names}
     return Observation(images, torch.zeros(1, 2, spec.proprio.dim), ["lift the red cube"])

@@ -74,14 +74,7 @@ class TokenHead(ActionHead):
     mode. "parallel" predicts all in one pass (OpenVLA-OFT, arXiv:2502.19645), many times faster, but its tokens are
     independent given the context: where demonstrations disagree, a chunk may mix their modes.
 
-    Args:
-        config: the head's options.
-        horizon: Tp.
-        action_dim: A.
-        num_tokens: tokens of the context.
-        token_width: size of a token.
-
-    Raises ValueError if the options do not fit together.
+    Arguments as `DiffusionHead`. Raises ValueError if the options do not fit together.
     """
 
     def __init__(self, config: HeadConfig, horizon: int, action_dim: int, num_tokens: int, token_width: int) -> None:
