@@ -6,6 +6,7 @@ Nothing heavy is imported before a command runs, so that `deixis --help` answers
 from __future__ import annotations
 
 import linecache
+import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -63,6 +64,15 @@ COMMANDS = {
         {"checkpoint": "folder of a policy; left out, the run's policy", **RECORD_OPTION},
     ),
     "report": Command("write a run's numbers, curves and videos as one HTML page", ("out",)),
+    "study": Command(
+        "train and judge several variants alike, and write the record of all",
+        options={
+            "name": "the study; left out, they are listed",
+            "--variants": "only these, with commas between them",
+            "--curves": "folder for the curves, as CSV; left out, the study's",
+            **RECORD_OPTION,
+        },
+    ),
     "bench": Command(
         "run one benchmark and write its record",
         options={
@@ -151,8 +161,13 @@ def _run_configured(name: str, rest: list[str], typed: list[str]) -> int:
         "eval": lambda: run_steps.evaluate(config, typed, own["checkpoint"], own["json"]),
         "report": lambda: run_steps.report(config),
     }
+    return _refusing(name, steps[name])
+
+
+def _refusing(name: str, step: Callable[[], object]) -> int:
+    """The exit status of a step: 0, or 1 where it refused, which is said."""
     try:
-        steps[name]()
+        step()
     except Exception as error:
         if not _is_refusal(error):
             raise
@@ -185,12 +200,33 @@ def _run_plain(name: str, rest: list[str], typed: list[str]) -> int:
             {"metavar": option[2:].upper()} if option.startswith("-") else {"nargs": several, "metavar": option.upper()}
         )
         parser.add_argument(option, help=text, **shape)
+    if name == "study":
+        parser.epilog = "Settings that `deixis demo --help` shows can be given too, for all variants."
     try:
-        given = parser.parse_args(rest)
+        given, settings = parser.parse_known_args(rest) if name == "study" else (parser.parse_args(rest), [])
     except SystemExit as stop:  # argparse has printed help or the mistake
         return int(stop.code or 0)
+    if name == "study":
+        return _study(given, settings, typed)
     from . import result_commands
 
     if name == "bench":
         return result_commands.bench(given.name, typed, given.json)
     return result_commands.results(given.documents, given.folder)
+
+
+def _study(given: Any, settings: Sequence[str], typed: Sequence[str]) -> int:
+    from . import study
+    from .run_config import ConfigError
+
+    if given.name is None:
+        print("\n".join(study.study_names()))
+        return 0
+    only = [name for name in (given.variants or "").split(",") if name]
+    command = shlex.join(["deixis", *typed])
+    try:
+        found = study.read_study(given.name)
+        return _refusing("study", lambda: study.run_study(found, settings, only, command, given.json, given.curves))
+    except ConfigError as error:
+        print(f"deixis study: {error}", file=sys.stderr)
+        return 2

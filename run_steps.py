@@ -10,6 +10,8 @@ A step whose input is missing refuses with a `StepError` that names the command 
 from __future__ import annotations
 
 import json
+import os
+import re
 import shlex
 import shutil
 import time
@@ -18,12 +20,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .envs.rendering_backend import select_backend
 from .eval.records import make_record
 from .run_config import RunConfig, write_sections, written_sections
 
 if TYPE_CHECKING:
     from .datasets.findings import GateReport
+    from .envs.config import RecordedConfig
 
 PRODUCTS = (
     *(
@@ -35,6 +37,7 @@ PRODUCTS = (
         "tensorboard",
         "checkpoints",
         "policy",
+        "policies",
     ),
     *("episodes.parquet", "media", "summary.json", "report.html", "timings.json", "record.json"),
 )
@@ -69,7 +72,7 @@ def demo(config: RunConfig, command: Sequence[str], record: str | None) -> None:
 
 
 def collect(config: RunConfig) -> None:
-    """Record the expert's demonstrations."""
+    """Record the expert's demonstrations, or read those that were recorded elsewhere."""
     out = Path(config.out)
     store = out / "demonstrations.zarr"
     if store.exists():
@@ -79,13 +82,34 @@ def collect(config: RunConfig) -> None:
             )
         _remove(store)
     _check_names(config)
+    recorded = config.collect.recorded
     with _timed(out, "collect"):
-        select_backend()  # before anything imports mujoco; worker processes inherit the choice
+        if recorded.source:
+            write_sections(config, ("collect", "seed"), out / "config.yaml")
+            _import_recorded(recorded, config.collect.episodes, store)
+            return
         from .envs.collect import collect as collect_demonstrations
 
         write_sections(config, ("collect", "seed"), out / "config.yaml")
         with _progress("demonstrations") as advance:
             collect_demonstrations(config.collect, store, seed=config.seed, progress=advance)
+
+
+def _import_recorded(recorded: RecordedConfig, episodes: int, store: Path) -> None:
+    from .datasets.formats import IMPORTERS, detect
+    from .datasets.formats.options import ImportOptions
+
+    source = Path(os.path.expandvars(recorded.source)).expanduser()
+    if not source.exists():
+        variables = re.findall(r"[$]{?(\w+)", str(source))
+        unset = f", or set {', '.join(variables)}" if variables else ""
+        raise StepError(
+            f"collect.recorded.source: {source} is not there\n  give the data set with "
+            f"`--collect.recorded.source FOLDER`{unset}"
+        )
+    options = ImportOptions(recorded.rate_hz, recorded.instruction, recorded.cameras, episodes, recorded.proprio)
+    with _progress("demonstrations") as advance:
+        IMPORTERS[detect(source)](source, store, options, lambda done, total: advance(done, total, 0))
 
 
 def check(
@@ -163,7 +187,6 @@ def evaluate(config: RunConfig, command: Sequence[str], checkpoint: str | None, 
     out = Path(config.out)
     folder = _existing(checkpoint or out / "policy", "deixis train")
     with _timed(out, "eval"):
-        select_backend()  # before anything imports mujoco; worker processes inherit the choice
         from .eval.success import evaluate as evaluate_policy
 
         write_sections(config, ("eval",), out / "config.yaml")
@@ -262,6 +285,8 @@ def _print_summary(out: Path) -> None:
     table.add_column("value", justify="right")
     table.add_column("95% interval", justify="right")
     rows = {"success": ("success_rate", "ci95")}
+    if "score" in summary:
+        table.add_row("score", f"{summary['score']:.3f}", "{:.3f} to {:.3f}".format(*summary["score_ci95"]))
     rows |= {
         name.replace("_", " "): (f"{name}_rate", f"{name}_ci95")
         for name in ("wrong_object", "null_success", "swap_follow")

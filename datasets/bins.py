@@ -31,9 +31,15 @@ class ActionBins:
 
     @classmethod
     def fit(cls, actions: np.ndarray, count: int = 256, share: float = 0.01) -> ActionBins:
-        """Bins between the `share` and 1 - `share` quantiles of actions [..., D]."""
+        """Bins between the `share` and 1 - `share` quantiles of actions [..., D].
+
+        Where these lie closer than 1/256 of the whole range, as in a dimension that hardly ever moves, the bins take
+        the whole range: they would all be spent on standing still.
+        """
         rows = np.asarray(actions, np.float64).reshape(-1, np.shape(actions)[-1])
-        return cls(np.quantile(rows, share, axis=0), np.quantile(rows, 1 - share, axis=0), count)
+        least, low, high, most = np.quantile(rows, [0, share, 1 - share, 1], axis=0)
+        seldom = (high - low) * 256 < most - least
+        return cls(np.where(seldom, least, low), np.where(seldom, most, high), count)
 
     def encode(self, actions: np.ndarray) -> np.ndarray:
         """Actions [..., D] to bins int64 [..., D] in [0, count). Raises ValueError where one is not finite."""

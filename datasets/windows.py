@@ -75,9 +75,10 @@ class WindowDataset:
         self._first, self._stop = self._offsets[local], self._offsets[local + 1]
         self._actions = store.read_all(ACTION_STREAM, chosen).values.astype(np.float32)
         self._proprio = store.read_all(PROPRIO_STREAM, chosen).values.astype(np.float32)
+        self._clock, self._tolerance_ns = controls, tolerance_ns
         self._aligned: dict[str, np.ndarray] = {}  # stream -> for each control row, the row seen then
         for name in (PROPRIO_STREAM, *map(camera_stream, self.cameras)):
-            self._aligned[name] = self._align(name, controls, tolerance_ns)
+            self._aligned[name] = self._align(name)
         self._frames: dict[str, np.ndarray] = {}
         self._stored: dict[
             str, np.ndarray
@@ -120,12 +121,16 @@ class WindowDataset:
         episode's begin), actions float32 [B, Tp, A], is_pad bool [B, Tp] (after its end), instruction list[str] of
         length B, episode int64 [B], t int64 [B].
         """
+        controls, _ = self._controls(self._checked(indices))
+        return {"images": {camera: self._images(camera, controls) for camera in self.cameras}, **self.numbers(indices)}
+
+    def numbers(self, indices: np.ndarray) -> dict[str, Any]:
+        """As `batch`, without the images."""
         indices = self._checked(indices)
         rows = indices[:, None] + np.arange(self.window.action_horizon)
         last = self._stop[indices, None] - 1
         controls, obs_is_pad = self._controls(indices)
         return {
-            "images": {camera: self._images(camera, controls) for camera in self.cameras},
             "proprio": self._proprio.take(self._aligned[PROPRIO_STREAM].take(controls), axis=0),
             "obs_is_pad": obs_is_pad,
             "actions": self._actions.take(np.minimum(rows, last), axis=0),
@@ -134,6 +139,10 @@ class WindowDataset:
             "episode": self.episode[indices],
             "t": self.t[indices],
         }
+
+    def at_controls(self, stream: str) -> np.ndarray:
+        """What a stream said at t of every window: [N, *shape of a row]. Raises as the constructor does."""
+        return self.store.read_all(stream, self.episodes.tolist()).values[self._align(stream)]
 
     def frames(self, camera: str) -> np.ndarray:
         """All frames of a camera, episodes joined: uint8 [F, H, W, 3]. For features that are computed once a frame."""
@@ -168,8 +177,8 @@ class WindowDataset:
         first = self._first[indices, None]
         return np.maximum(rows, first), rows < first
 
-    def _align(self, name: str, controls: np.ndarray, tolerance_ns: int | None) -> np.ndarray:
-        chosen = self.episodes.tolist()
+    def _align(self, name: str) -> np.ndarray:
+        chosen, controls, tolerance_ns = self.episodes.tolist(), self._clock, self._tolerance_ns
         stamps, offsets = self.store.stamps(name, chosen), self.store.offsets(name, chosen)
         spec = self.store.streams[name]
         limit = self.store.tolerance.align * spec.period_ns if tolerance_ns is None else tolerance_ns

@@ -25,6 +25,8 @@ class Suite:
         env_id: Gymnasium id. env_kwargs: its arguments.
         tasks: values of the reset option `task`.
         max_steps: control steps after which an episode has failed.
+        first_seed: seed of evaluation episode 0, the next has the next one: for benchmarks whose seeds are published.
+            None draws them from the names.
     """
 
     name: str
@@ -32,6 +34,7 @@ class Suite:
     tasks: tuple[str, ...]
     max_steps: int
     env_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    first_seed: int | None = None
 
     def make(self, **overrides: Any) -> gymnasium.Env:
         """The environment. `overrides` replace entries of `env_kwargs` (image_size, render_mode, ...)."""
@@ -43,6 +46,8 @@ class Suite:
 
     def episode_seed(self, task: str, index: int) -> int:
         """Seed of the scene of evaluation episode `index` of `task`: never one that a demonstration used."""
+        if self.first_seed is not None:
+            return self.first_seed + index
         return TRAINING_SEEDS + self._draw(task, index, _SCENE) % (2**31 - TRAINING_SEEDS)
 
     def policy_seed(self, task: str, index: int) -> int:
@@ -69,6 +74,14 @@ SUITES = {
     # The same tasks in other scenes: settings are chosen here, so that the scenes above stay unseen.
     "tabletop-demo-validation": Suite("tabletop-demo-validation", "deixis/Tabletop-v0", ("lift", "push", "place"), 80),
     "tabletop": Suite("tabletop", "deixis/Tabletop-v0", ("touch", "lift", "push", "place", "stack", "move"), 80),
+    # Protocol and seeds of Diffusion Policy (arXiv:2303.04137); its human demonstrations have the seeds 0 to 205.
+    "pusht-state": Suite("pusht-state", "deixis/PushT-v0", ("push-t",), 300, {"observation": "state"}, 100_000),
+    "pusht-image": Suite("pusht-image", "deixis/PushT-v0", ("push-t",), 300, {"observation": "image"}, 100_000),
+    # The dimensions at which implicit behavioural cloning (arXiv:2109.00137) is compared with regression.
+    **{
+        f"particle-{dim}": Suite(f"particle-{dim}", "deixis/Particle-v0", ("reach",), 50, {"dim": dim})
+        for dim in (1, 2, 4, 8, 16, 32)
+    },
 }
 
 

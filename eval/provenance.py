@@ -13,6 +13,8 @@ PACKAGES = (
     "mujoco",
     "numpy",
     "gymnasium",
+    "gym-pusht",
+    "pymunk",
     "diffusers",
     "accelerate",
     "tokenizers",

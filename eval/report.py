@@ -79,7 +79,12 @@ def verdict(summary: dict[str, Any]) -> list[str]:
         f"Reached the goal in {successes} of {summary['episodes']} unseen episodes "
         f"(95% interval {percent(low, 0)} to {percent(high, 0)}).",
     ]
-    parts = [f"it acted on a wrong object in {percent(summary['wrong_object_rate'])}"]
+    if "score" in summary:
+        low, high = summary["score_ci95"]
+        sentences.append(f"Mean score {summary['score']:.3f} (95% interval {low:.3f} to {high:.3f}), at most 1.")
+    parts = []
+    if summary["wrong_object_rate"] is not None:
+        parts.append(f"it acted on a wrong object in {percent(summary['wrong_object_rate'])}")
     if summary["swap_follow_rate"] is not None:
         parts.append(
             f"told of another object in the same scene, it turned to that one in {percent(summary['swap_follow_rate'])}"
@@ -87,7 +92,7 @@ def verdict(summary: dict[str, Any]) -> list[str]:
     if summary["null_success_rate"] is not None:
         parts.append(f"told nothing, it still reached the goal in {percent(summary['null_success_rate'])}")
     text = "; ".join(parts)
-    return [*sentences, f"{text[0].upper()}{text[1:]}."]
+    return [*sentences, f"{text[0].upper()}{text[1:]}."] if text else sentences
 
 
 def controls(summary: dict[str, Any]) -> list[dict[str, Any]]:
@@ -116,7 +121,7 @@ def ending(record: EpisodeRecord) -> str:
     """How an episode ended: a key of `ENDINGS`."""
     if record.success:
         return "success"
-    if record.acted_on is None:
+    if record.target and record.acted_on is None:
         return "idle"
     return "wrong" if record.wrong_object else "unfinished"
 

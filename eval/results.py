@@ -28,6 +28,7 @@ SCHEMA = pa.schema(
         pa.field("condition", pa.string(), nullable=False),
         pa.field("instruction", pa.string(), nullable=False),
         pa.field("success", pa.bool_(), nullable=False),
+        pa.field("score", pa.float64(), nullable=False),
         pa.field("steps", pa.int64(), nullable=False),
         pa.field("target", pa.string(), nullable=False),
         pa.field("original_target", pa.string(), nullable=False),
@@ -49,8 +50,10 @@ class EpisodeRecord:
 
     index: number of the episode within (suite, task); with them it fixes the scene and the policy's noise.
     condition: "correct", "null" or "swap" (see `eval.config.CONDITIONS`).
-    success: the environment's own predicate for the goal. steps: control steps until success or the limit.
-    target: object that the goal is about. original_target: the one it is about under "correct" (differs in "swap").
+    success: the environment's own predicate for the goal. score: its mark in [0, 1], 1 or 0 where it gives none.
+    steps: control steps until success or the limit.
+    target: object that the goal is about, "" where the environment names none. original_target: the one it is about
+    under "correct" (differs in "swap").
     first_touched, first_grasped, first_moved: first object that the robot did this to, or None.
     predicates: the environment's success predicates at the end (JSON values).
     policy_hash: see `eval.provenance.policy_hash`. versions: package name to version.
@@ -64,6 +67,7 @@ class EpisodeRecord:
     condition: str
     instruction: str
     success: bool
+    score: float
     steps: int
     target: str
     original_target: str

@@ -58,6 +58,8 @@ def run_episode(
     episodes, like sharing threads with them, would let an outcome depend on what runs beside it.
 
     exec_horizon: actions of each chunk to carry out; None takes the policy's own.
+    An environment without goals of its own or marks between 0 and 1 may leave them out of its info; `success` and
+    `predicates` it must tell.
     on_step: called after reset and after every control step.
     """
     horizon = exec_horizon or policy.config.exec_horizon
@@ -94,6 +96,7 @@ def run_episode(
             if over:
                 break
     set_observing(True)
+    success, goal = bool(info["success"]), info.get("goal", {})
     return EpisodeRecord(
         suite=suite.name,
         task=task,
@@ -101,13 +104,14 @@ def run_episode(
         seed=seed,
         condition=condition,
         instruction=instruction,
-        success=bool(info["success"]),
+        success=success,
+        score=float(info.get("score", success)),
         steps=steps,
-        target=info["goal"]["target"],
-        original_target=info["original_goal"]["target"],
-        first_touched=info["first_touched"],
-        first_grasped=info["first_grasped"],
-        first_moved=info["first_moved"],
+        target=goal.get("target", ""),
+        original_target=info.get("original_goal", goal).get("target", ""),
+        first_touched=info.get("first_touched"),
+        first_grasped=info.get("first_grasped"),
+        first_moved=info.get("first_moved"),
         predicates={name: _plain(value) for name, value in info["predicates"].items()},
         policy_hash=policy_hash,
         versions=dict(versions),

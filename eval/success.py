@@ -64,7 +64,7 @@ def evaluate(
 
     with WorkerPool(min(config.workers, len(jobs)), make_runner, arguments, on_death) as pool:
         done: dict[int, EpisodeRecord] = {}
-        with _progress(console, "episodes", len(jobs)) as advance:
+        with progress(console, "episodes", len(jobs)) as advance:
             for number, record in pool.run(jobs):
                 done[number] = record
                 advance([record for record in done.values() if record.condition == jobs[0].condition])
@@ -79,9 +79,6 @@ def make_runner(
     policy_folder: str, suite_name: str, exec_horizon: int | None, hash_of_policy: str, versions: dict[str, str]
 ) -> Runner:
     """What a worker does with an `EpisodeJob`: returns the record, or for a film the `Clip`."""
-    from ..envs.rendering_backend import select_backend
-
-    select_backend()  # before mujoco is imported
     import torch
 
     from ..policies.policy import Policy
@@ -118,7 +115,7 @@ def _film(pool: WorkerPool, records: Sequence[EpisodeRecord], videos: int, out_d
     folder = out_dir / CLIP_FOLDER
     chosen = choose_clips(records, videos)
     clips: dict[int, Clip] = {}
-    with _progress(console, "films", len(chosen)) as advance:
+    with progress(console, "films", len(chosen)) as advance:
         for number, clip in pool.run([EpisodeJob(r.condition, r.task, r.index, str(folder)) for r in chosen]):
             clips[number] = clip
             advance([])
@@ -138,7 +135,7 @@ class _RateColumn(ProgressColumn):
 
 
 @contextmanager
-def _progress(console: Console, what: str, total: int) -> Iterator[Callable[[Sequence[EpisodeRecord]], None]]:
+def progress(console: Console, what: str, total: int) -> Iterator[Callable[[Sequence[EpisodeRecord]], None]]:
     """A bar with rate, success so far and time left; without a terminal, a line now and then.
 
     Yields what to call, after each job, with the judged records.

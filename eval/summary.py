@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import Any
 
 from .results import EpisodeRecord, read_table, table_digest
@@ -14,6 +15,8 @@ from .statistics import Proportion, proportion
 DEFINITIONS = {
     "success_rate": "Share of episodes with the scene's own instruction in which the environment's success predicate "
     "for that goal became true within the step limit.",
+    "score": "Mean of the environment's own mark of those episodes, 0 to 1; the success rate where it gives none.",
+    "score_ci95": "95% interval of that mean, from its standard error.",
     "ci95": "95% Wilson score interval of the rate beside it.",
     "wrong_object_rate": "Share of episodes with the scene's own instruction in which the first object that the robot "
     "grasped (or, if it grasped none, moved) is not the instructed one.",
@@ -54,14 +57,16 @@ def summarise(records: Sequence[EpisodeRecord], timings: dict[str, float]) -> di
         "success_rate": success.rate,
         "ci95": [success.low, success.high],
         "episodes": success.episodes,
+        **mean_score(correct),
         "per_task": {},
     }
     for task in dict.fromkeys(record.task for record in correct):
         chosen = [record for record in correct if record.task == task]
         rate = _share(chosen, [r.success for r in chosen])
         summary["per_task"][task] = {"rate": rate.rate, "ci95": [rate.low, rate.high], "episodes": rate.episodes}
+    named = [record for record in correct if record.target]  # some environments have no objects to choose from
     for name, chosen, outcomes in (
-        ("wrong_object", correct, [r.wrong_object for r in correct]),
+        ("wrong_object", named, [r.wrong_object for r in named]),
         ("null_success", null, [r.success for r in null]),
         ("swap_follow", swap, [r.acted_on == r.target for r in swap]),
         ("swap_original", swap, [r.acted_on == r.original_target for r in swap]),
@@ -79,6 +84,16 @@ def summarise(records: Sequence[EpisodeRecord], timings: dict[str, float]) -> di
     summary["table_digest"] = table_digest(records)
     summary["definitions"] = DEFINITIONS
     return summary
+
+
+def mean_score(records: Sequence[EpisodeRecord]) -> dict[str, Any]:
+    """The mean mark and its 95% interval; nothing where every mark only says whether the episode was a success."""
+    scores = [record.score for record in records]
+    if all(record.score == record.success for record in records):
+        return {}
+    mean = fmean(scores)
+    half = 1.96 * stdev(scores) / len(scores) ** 0.5 if len(scores) > 1 else 1.0
+    return {"score": mean, "score_ci95": [max(0.0, mean - half), min(1.0, mean + half)]}
 
 
 def write_summary(run_dir: Path | str) -> dict[str, Any]:

@@ -18,7 +18,8 @@ class BackboneConfig:
     """The modular route: one small image tower per camera, a text tower, and grounding that joins them.
 
     Attributes:
-        kind: name in the backbone registry.
+        kind: name in the backbone registry: "modular", or "state", which sees no camera, reads no text and needs
+            nothing of what follows but `width`.
         width: size D of every token handed to the head.
         image_channels: channels of the stride-4 feature grid.
         image_blocks: residual blocks on the stride-4 grid.
@@ -33,7 +34,7 @@ class BackboneConfig:
         intent_queries: learned queries that pool the instruction for the head.
     """
 
-    kind: Literal["modular"] = "modular"
+    kind: Literal["modular", "state"] = "modular"
     width: int = 128
     image_channels: int = 64
     image_blocks: int = 2
@@ -49,11 +50,52 @@ class BackboneConfig:
 
 
 @dataclass(frozen=True)
+class CompressionConfig:
+    """Chunks as byte pairs of their rounded cosine transform (in the spirit of FAST, arXiv:2501.09747).
+
+    Attributes:
+        scale: integers per unit of a coefficient. Larger is finer and takes more tokens: a dimension of a chunk errs by
+            at most 0.5 / scale, root mean square over time.
+        vocabulary: tokens, of which there are at least as many as different integers.
+    """
+
+    scale: float = 20.0
+    vocabulary: int = 1024
+
+
+@dataclass(frozen=True)
+class AutoencoderConfig:
+    """Chunks as codes of an autoencoder with residual vector quantisation, trained on the data before the policy.
+
+    Attributes:
+        vectors: latent vectors of a chunk.
+        levels: codes of a vector, each taking what those before left; a chunk is vectors * levels tokens.
+        codes: to choose from at every level of every vector.
+        code_width: size of a code.
+        width: of the encoder and the decoder.
+        steps: of training, 256 chunks each.
+        seed: of the training.
+    """
+
+    vectors: int = 4
+    levels: int = 2
+    codes: int = 256
+    code_width: int = 16
+    width: int = 128
+    steps: int = 2500
+    seed: int = 0
+
+
+@dataclass(frozen=True)
 class TokenConfig:
     """Actions as tokens.
 
     Attributes:
-        bins: tokens of a dimension, uniform in [-1, 1].
+        code: "bins" (a token for every value), "dct_bpe" (compressed: frequent runs of cosine coefficients are one
+            token; a chunk takes as many as it needs) or "vq" (learned: codes of an autoencoder).
+        bins: tokens of a dimension, uniform in `range`; of "bins".
+        range: of a dimension's bins: "percentile" (from the 1st to the 99th of the data; what lies beyond takes the
+            outermost bin) or "limits" ([-1, 1]).
         decoding: "autoregressive" (one token after the other, each seeing those before it) or "parallel" (all at once).
         width: of the decoder.
         layers: of the decoder.
@@ -61,10 +103,15 @@ class TokenConfig:
         label_smoothing: share of the target given to all tokens alike.
         z_loss: weight of the squared logarithm of the softmax's normaliser (PaLM, arXiv:2204.02311).
         temperature: of sampling; 0 takes the likeliest token.
-        binary: action dimensions with two values only (a gripper): they use the outermost bins, for exactly -1 and 1.
+        binary: action dimensions with two values only (a gripper), which are decoded to exactly -1 and 1; of bins they
+            use the outermost.
+        compression: options of "dct_bpe".
+        autoencoder: options of "vq".
     """
 
+    code: Literal["bins", "dct_bpe", "vq"] = "bins"
     bins: int = 256
+    range: Literal["percentile", "limits"] = "percentile"
     decoding: Literal["autoregressive", "parallel"] = "autoregressive"
     width: int = 128
     layers: int = 3
@@ -73,6 +120,8 @@ class TokenConfig:
     z_loss: float = 0.0
     temperature: float = 0.0
     binary: tuple[int, ...] = ()
+    compression: CompressionConfig = field(default_factory=CompressionConfig)
+    autoencoder: AutoencoderConfig = field(default_factory=AutoencoderConfig)
 
 
 @dataclass(frozen=True)
@@ -113,6 +162,42 @@ class EnergyConfig:
 
 
 @dataclass(frozen=True)
+class ShortcutConfig:
+    """A flow that takes steps of many lengths with one network (shortcut models, arXiv:2410.12557).
+
+    Attributes:
+        finest: steps of the shortest length that the network is told of, a power of two; more are steps of the flow.
+        share: share of each batch that also learns one step from two of half its length.
+    """
+
+    finest: int = 16
+    share: float = 0.5
+
+
+@dataclass(frozen=True)
+class HybridConfig:
+    """A plan in tokens, and an executor that draws the chunk around it.
+
+    Attributes:
+        stride: the plan is every stride-th action of the chunk, counted back from the last.
+        bins: tokens of a dimension of the plan; few, as the executor adds what is finer. The rest of the planner is as
+            `HeadConfig.token` says.
+        temperature: of the plan; 0 takes the likeliest tokens.
+        executor: the head that draws the chunk, with the options it has on its own.
+        noise: how far off the plan is that the executor learns from, in widths of a bin, spread evenly: 1 is what
+            rounding to bins does, 2 lets the executor also correct a planner that slips by half a bin.
+        plan_weight: of the planner's loss, in nats, beside the executor's, a squared error.
+    """
+
+    stride: int = 4
+    bins: int = 32
+    temperature: float = 1.0
+    executor: Literal["diffusion", "flow", "shortcut"] = "diffusion"
+    noise: float = 2.0
+    plan_weight: float = 0.1
+
+
+@dataclass(frozen=True)
 class HeadConfig:
     """The action head.
 
@@ -120,12 +205,13 @@ class HeadConfig:
         kind: name in the head registry.
         context_width: size of the conditioning vector made from the context tokens.
         denoiser: "mlp" (residual FiLM MLP over the flattened chunk, cheap), "unet" (FiLM 1-D convolutions) or
-            "transformer" (a token for each action of the chunk); of "diffusion" and "flow".
+            "transformer" (a token for each action of the chunk); of "diffusion", "flow", "shortcut" and "hybrid".
         denoiser_width: hidden width of the MLP and of the transformer.
         denoiser_blocks: residual blocks of the MLP, layers of the transformer.
         denoiser_heads: attention heads of the transformer.
         unet_channels: channels of the U-Net's levels.
-        prediction_type: what the denoiser predicts (diffusers' names); "flow" predicts the sample or the velocity.
+        prediction_type: what the denoiser predicts (diffusers' names); "flow" and "shortcut" predict the sample or the
+            velocity.
         beta_schedule: diffusers' noise schedule.
         train_timesteps: length of the training noise schedule.
         sampler: of "diffusion": "ddim" (deterministic), "ddpm" (draws noise at every step) or "dpm_solver"
@@ -137,9 +223,11 @@ class HeadConfig:
         components: Gaussians of the "mixture" head.
         token: options of the "token" head.
         energy: options of the "energy" head.
+        shortcut: options of the "shortcut" head.
+        hybrid: options of the "hybrid" head.
     """
 
-    kind: Literal["diffusion", "flow", "token", "energy", "mixture", "regression"] = "diffusion"
+    kind: Literal["diffusion", "flow", "shortcut", "hybrid", "token", "energy", "mixture", "regression"] = "diffusion"
     context_width: int = 256
     denoiser: Literal["mlp", "unet", "transformer"] = "mlp"
     denoiser_width: int = 384
@@ -157,6 +245,8 @@ class HeadConfig:
     components: int = 5
     token: TokenConfig = field(default_factory=TokenConfig)
     energy: EnergyConfig = field(default_factory=EnergyConfig)
+    shortcut: ShortcutConfig = field(default_factory=ShortcutConfig)
+    hybrid: HybridConfig = field(default_factory=HybridConfig)
 
 
 @dataclass(frozen=True)
@@ -189,7 +279,8 @@ class StageConfig:
         final_lr_fraction: the learning rate at the end, as a share of the peak.
         warmup_steps: steps of linear warm-up.
         trainable: module name -> scale of the learning rate. Modules: "image", "text", "grounding", "projector",
-            "head"; in "align" also "contrastive" and "action", its own heads. Absent or 0 means frozen.
+            "head"; in "align" also "contrastive" and "action", in "perceive" "points", their own heads. Absent or 0
+            means frozen.
         losses: loss name -> weight. "align": grounding, contrastive, action; other stages: action.
         betas: AdamW's moments.
         weight_decay: AdamW's decay, on matrices only.
@@ -201,6 +292,8 @@ class StageConfig:
         colour_jitter: strength of the colour jitter in [0, 1]; up to 0.3 cannot turn one named colour into another.
         proprio_noise: standard deviation of noise added to normalised proprioception (all but "align").
         frame_noise: standard deviation of noise added to what was read from the images, standardised (as above).
+        points: privileged streams of points [K, 2] in the first camera's picture -> width of the picture in their unit
+            ("perceive").
         precision: "bf16" trains image tower, text tower and head under autocast, and encodes frames so (a place then
             errs by 0.01 pixel); acting stays fp32. "auto" does so where the processor multiplies bf16 natively.
     """
@@ -222,6 +315,7 @@ class StageConfig:
     colour_jitter: float = 0.2
     proprio_noise: float = 0.01
     frame_noise: float = 0.01
+    points: dict[str, float] = field(default_factory=dict)
     precision: Literal["auto", "fp32", "bf16"] = "auto"
 
 
@@ -233,6 +327,17 @@ def align_stage() -> StageConfig:
         lr=2e-3,
         trainable={"image": 1.0, "text": 1.0, "grounding": 1.0, "projector": 1.0, "contrastive": 1.0, "action": 1.0},
         losses={"grounding": 1.0, "contrastive": 0.1, "action": 0.5},
+        ema_decay=0.995,
+    )
+
+
+def perceive_stage() -> StageConfig:
+    """Default perception: where in the picture the points are; off unless given steps."""
+    return StageConfig(
+        steps=0,
+        batch_size=64,
+        lr=2e-3,
+        trainable={"image": 1.0, "text": 1.0, "grounding": 1.0, "points": 1.0},
         ema_decay=0.995,
     )
 
@@ -279,8 +384,9 @@ class TrainConfig:
     Attributes:
         policy: what is trained.
         align: alignment of vision and language.
-        imitate: imitation of the demonstrations on the aligned backbone.
-        unaligned: replaces imitate when `align.steps` is 0, so that the backbone is trained by the actions alone.
+        perceive: perception of known points, for stores without scenes to align words with.
+        imitate: imitation of the demonstrations on the backbone that alignment or perception made.
+        unaligned: replaces imitate when neither has steps, so that the backbone is trained by the actions alone.
         finetune: optional last stage, end to end.
         cameras: camera names used, in order; empty means all of the store's.
         seed: of every random choice.
@@ -289,12 +395,16 @@ class TrainConfig:
         log_every: steps between two log records.
         checkpoint_every: steps between two checkpoints.
         keep_checkpoints: how many checkpoints stay on disk.
+        policy_every: steps of the last stage between two policies kept in policies/STEP, from the averaged weights, to
+            judge how a training went on; 0 keeps the last one alone.
+        keep_policies: how many of those stay, the last ones.
         tensorboard: also write TensorBoard events.
         overwrite: throw away a training of another configuration found in the output folder.
     """
 
     policy: PolicyConfig = field(default_factory=PolicyConfig)
     align: StageConfig = field(default_factory=align_stage)
+    perceive: StageConfig = field(default_factory=perceive_stage)
     imitate: StageConfig = field(default_factory=imitate_stage)
     unaligned: StageConfig = field(default_factory=unaligned_stage)
     finetune: StageConfig = field(default_factory=finetune_stage)
@@ -305,6 +415,8 @@ class TrainConfig:
     log_every: int = 50
     checkpoint_every: int = 1000
     keep_checkpoints: int = 2
+    policy_every: int = 0
+    keep_policies: int = 10
     tensorboard: bool = True
     overwrite: bool = False
 

@@ -63,10 +63,21 @@ class Backbone(nn.Module):
     Attributes:
         num_tokens: N, the fixed number of tokens.
         width: D, the size of a token.
+        parts: the modules a training stage can freeze or train, by name.
+        bf16: run under bf16 autocast: faster to train; acting uses fp32.
     """
 
     num_tokens: int
     width: int
+    bf16: bool = False
+
+    @property
+    def parts(self) -> dict[str, nn.Module]:
+        raise NotImplementedError
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.parameters()).device
 
     def forward(self, observation: Observation) -> TokenGroup:
         """Tokens for a checked observation whose proprioception is already normalised."""
@@ -75,6 +86,12 @@ class Backbone(nn.Module):
 
 class ActionHead(nn.Module):
     """Tokens in, an action chunk in [-1, 1] out."""
+
+    def fit(self, actions: Tensor, is_pad: Tensor) -> None:
+        """What a head takes from the data before its first step: chunks [N, Tp, A] in [-1, 1], is_pad [N, Tp].
+
+        Most take nothing. What is taken lies in buffers whose shapes follow from the configuration alone.
+        """
 
     def loss(self, context: TokenGroup, actions: Tensor, is_pad: Tensor) -> Losses:
         """Training loss for actions [B, Tp, A] in [-1, 1]; rows where is_pad [B, Tp] do not count."""

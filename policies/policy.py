@@ -57,14 +57,7 @@ class Policy(nn.Module):
     @property
     def parts(self) -> dict[str, nn.Module]:
         """The modules a training stage can freeze or train, by name."""
-        backbone = self.backbone
-        return {
-            "image": backbone.image,
-            "text": backbone.text,
-            "grounding": backbone.grounding,
-            "projector": backbone.projector,
-            "head": self.head,
-        }
+        return {**self.backbone.parts, "head": self.head}
 
     def context(self, observation: Observation) -> TokenGroup:
         """Tokens [B, N, D] of a checked observation."""

@@ -184,13 +184,14 @@ def _stamps(clock: RowReader | None, span: tuple[int, int], rate: float) -> np.n
 def _proprio_spec(
     proprio: Sequence[Columns], layout: ReplayLayout | None, rows: Mapping[str, tuple[int, ...]], rate: float
 ) -> ProprioSpec:
-    if layout and tuple(map(str, proprio)) == layout.proprio:
-        return ProprioSpec(layout.proprio_names, (layout.unit,) * len(layout.proprio_names), rate)
-    names: list[str] = []
+    named: list[tuple[str, str]] = []
     for columns in proprio:
         width = int(np.prod(rows[columns.array], dtype=np.int64))
-        names += dimension_names(columns.array, width, ())[columns.first : columns.stop]
-    return ProprioSpec(tuple(names), (UNSTATED,) * len(names), rate)
+        known = layout.columns.get(columns.array) if layout else None
+        all_of_it = known or [(name, UNSTATED) for name in dimension_names(columns.array, width, ())]
+        for name, unit in all_of_it[columns.first : columns.stop]:
+            named += [(f"cos({name})", "1"), (f"sin({name})", "1")] if columns.angle else [(name, unit)]
+    return ProprioSpec(tuple(name for name, _ in named), tuple(unit for _, unit in named), rate)
 
 
 def _action_spec(
@@ -225,7 +226,8 @@ def _streams(
         reader = readers[columns.array]
         shape = reader.shape[1:] if columns.stop is None else (columns.stop - columns.first,)
         shapes[stream] = (reader.dtype.name, shape, "privileged")
-    units = {PROPRIO_STREAM: env_spec.proprio.units[0], ACTION_STREAM: env_spec.action.units[0]}
+    own = set(env_spec.proprio.units)
+    units = {PROPRIO_STREAM: own.pop() if len(own) == 1 else "mixed", ACTION_STREAM: env_spec.action.units[0]}
     return [
         StreamSpec(name, dtype, shape, rate, kind, units.get(name, UNSTATED), clock)
         for name, (dtype, shape, kind) in shapes.items()
@@ -234,4 +236,7 @@ def _streams(
 
 def _take(rows: Mapping[str, np.ndarray], columns: Columns) -> np.ndarray:
     found = rows[columns.array]
-    return found if columns.stop is None else np.ascontiguousarray(found[:, columns.first : columns.stop])
+    found = found if columns.stop is None else np.ascontiguousarray(found[:, columns.first : columns.stop])
+    if not columns.angle:
+        return found
+    return np.stack([np.cos(found), np.sin(found)], axis=-1).reshape(len(found), -1)

@@ -9,7 +9,7 @@ from itertools import pairwise
 
 from .options import FormatError
 
-_COLUMNS = re.compile(r"([\w.+-]+)(?:\[(\d{0,6}):(\d{0,6})\])?", re.ASCII)
+_COLUMNS = re.compile(r"(angle\()?([\w.+-]+)(?:\[(\d{0,6}):(\d{0,6})\])?(?(1)\))", re.ASCII)
 # Arrays that by their name are the robot's own, in Diffusion Policy's data sets.
 _OWN = ("agent_pos", "robot_eef_pose", "robot_joint", "robot0_eef_pos", "robot0_eef_quat", "robot0_gripper_qpos")
 
@@ -19,22 +19,28 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 @dataclass(frozen=True)
 class Columns:
-    """Columns first to stop of the array data/<array> [rows, D], or all of an array of any shape (stop None)."""
+    """Columns first to stop of the array data/<array> [rows, D], or all of an array of any shape (stop None).
+
+    angle: they are angles in radians, each told by its cosine and then its sine, so that a full turn is no jump.
+    """
 
     array: str
     first: int = 0
     stop: int | None = None
+    angle: bool = False
 
     def __str__(self) -> str:
-        return self.array if self.stop is None else f"{self.array}[{self.first}:{self.stop}]"
+        text = self.array if self.stop is None else f"{self.array}[{self.first}:{self.stop}]"
+        return f"angle({text})" if self.angle else text
 
 
 @dataclass(frozen=True)
 class ReplayLayout:
     """What is known of one data set beyond its files.
 
-    rows: shape of a row of each array by which the data set is known. names, units: of each proprioceptive and action
-    dimension. streams: names of what is left of an array of which the robot knows a part. limits: of every action.
+    rows: shape of a row of each array by which the data set is known. columns: name and unit of each column of an
+    array. proprio: what the robot itself knows. unit, limits: of every action. streams: names of what is left of an
+    array of which the robot knows a part.
     """
 
     name: str
@@ -42,7 +48,7 @@ class ReplayLayout:
     rows: dict[str, tuple[int, ...]]
     rate_hz: float
     proprio: tuple[str, ...]
-    proprio_names: tuple[str, ...]
+    columns: dict[str, tuple[tuple[str, str], ...]]
     action_names: tuple[str, ...]
     unit: str
     limits: tuple[float, float]
@@ -56,7 +62,12 @@ PUSHT = ReplayLayout(
     rate_hz=10.0,
     # The robot knows where its own tip is; the block's place and angle (pixels, radians) are for the camera to find.
     proprio=("state[0:2]",),
-    proprio_names=("agent_x", "agent_y"),
+    columns={
+        "state": (
+            *((name, "pixel") for name in ("agent_x", "agent_y", "block_x", "block_y")),
+            ("block_angle", "radian"),
+        )
+    },
     action_names=("target_x", "target_y"),
     unit="pixel",
     limits=(0.0, 512.0),
@@ -124,17 +135,18 @@ def _span(columns: Columns, rows: Shapes) -> tuple[int, int]:
 
 def _columns(text: str, rows: Shapes, images: Sequence[str], where: str) -> Columns:
     match = _COLUMNS.fullmatch(text)
-    if match is None or match[1] not in rows or match[1] in images:
+    if match is None or match[2] not in rows or match[2] in images:
         numbers = sorted(set(rows) - set(images))
         raise FormatError(
-            f"{where}: found no numbers {text!r}, wanted some of {numbers}, or columns such as 'state[0:2]'"
+            f"{where}: found no numbers {text!r}, wanted some of {numbers}, columns such as 'state[0:2]', or angles "
+            "such as 'angle(state[4:5])'"
         )
-    name, first, stop = match.groups()
+    angle, name, first, stop = match.groups()
     if first is None:
-        return Columns(name)
+        return Columns(name, angle=bool(angle))
     shape = rows[name]
     width = shape[0] if len(shape) == 1 else 0
-    columns = Columns(name, int(first or 0), int(stop or width))
+    columns = Columns(name, int(first or 0), int(stop or width), bool(angle))
     if not 0 <= columns.first < (columns.stop or 0) <= width:
         raise FormatError(f"{where}: found {text!r}, wanted columns of {name!r}, which has rows of shape {shape}")
     return columns

@@ -27,6 +27,8 @@ def run() -> dict[str, float]:
     metrics: dict[str, float] = {}
     for name, config in heads().items():
         policy, observation = _policy(sized(config)), _observation()
+        shape = (256, policy.config.action_horizon, policy.spec.action.dim)
+        policy.head.fit(2 * torch.rand(shape) - 1, torch.zeros(shape[:2], dtype=torch.bool))
         generators = [torch.Generator().manual_seed(0)]
         with torch.inference_mode():
             context = policy.context(observation)
@@ -43,7 +45,7 @@ def run() -> dict[str, float]:
 
 def heads() -> dict[str, HeadConfig]:
     """Every head with every sampler, at their default options otherwise."""
-    from ...policies.config import EnergyConfig, HeadConfig, TokenConfig
+    from ...policies.config import AutoencoderConfig, EnergyConfig, HeadConfig, TokenConfig
 
     found = {"regression": HeadConfig(kind="regression"), "mixture": HeadConfig(kind="mixture")}
     for denoiser in ("mlp", "unet", "transformer"):
@@ -54,8 +56,13 @@ def heads() -> dict[str, HeadConfig]:
         found[f"flow_{denoiser}_euler4"] = replace(base, kind="flow", inference_steps=4)
     found["diffusion_mlp_dpm10"] = HeadConfig(sampler="dpm_solver", inference_steps=10)
     found["diffusion_mlp_ddpm100"] = HeadConfig(sampler="ddpm", inference_steps=100)
+    for steps in (1, 4):
+        found[f"shortcut_mlp_{steps}"] = HeadConfig(kind="shortcut", inference_steps=steps)
+    found["hybrid"] = HeadConfig(kind="hybrid")
     for decoding in ("autoregressive", "parallel"):
         found[f"token_{decoding}"] = HeadConfig(kind="token", token=TokenConfig(decoding=decoding))
+    # Compressed tokens are left out: how many a chunk takes depends on what the head has learned.
+    found["token_vq"] = HeadConfig(kind="token", token=TokenConfig(code="vq", autoencoder=AutoencoderConfig(steps=1)))
     for sampler in ("proposal", "derivative_free", "autoregressive", "langevin"):
         found[f"energy_{sampler}"] = HeadConfig(kind="energy", energy=EnergyConfig(sampler=sampler))
     return found

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ..config import BackboneConfig
+from ..interfaces import Backbone
 from .modular import ModularBackbone
+from .state import StateBackbone
 from .tokenizer import TextTokenizer
 
-BACKBONES = {"modular": ModularBackbone}
+BACKBONES = {"modular": ModularBackbone, "state": StateBackbone}
 
 
 def build_backbone(
@@ -17,7 +19,7 @@ def build_backbone(
     proprio_dim: int,
     obs_horizon: int,
     tokenizer: TextTokenizer,
-) -> ModularBackbone:
+) -> Backbone:
     """The backbone that `config.kind` names; ValueError for an unknown kind."""
     if config.kind not in BACKBONES:
         raise ValueError(f"policy.backbone.kind: found {config.kind!r}, wanted one of {sorted(BACKBONES)}")

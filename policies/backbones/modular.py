@@ -146,11 +146,10 @@ class ModularBackbone(Backbone):
         self.projector = Projector(config, len(self.cameras), obs_horizon, proprio_dim)
         self.width = config.width
         self.num_tokens = self.projector.types.shape[0]
-        self.bf16 = False  # run the towers under bf16 autocast: faster to train; acting uses fp32
 
     @property
-    def device(self) -> torch.device:
-        return self.projector.types.device
+    def parts(self) -> dict[str, nn.Module]:
+        return {"image": self.image, "text": self.text, "grounding": self.grounding, "projector": self.projector}
 
     def view(self, camera: int) -> Grounding:
         """The grounding of one camera."""

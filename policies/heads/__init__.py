@@ -7,16 +7,20 @@ from ..interfaces import ActionHead
 from .diffusion import DiffusionHead
 from .energy import EnergyHead
 from .flow import FlowHead
+from .hybrid import HybridHead
 from .mixture import MixtureHead
 from .regression import RegressionHead
+from .shortcut import ShortcutHead
 from .token import TokenHead
 
 HEADS: dict[str, type[ActionHead]] = {
     "diffusion": DiffusionHead,
     "energy": EnergyHead,
     "flow": FlowHead,
+    "hybrid": HybridHead,
     "mixture": MixtureHead,
     "regression": RegressionHead,
+    "shortcut": ShortcutHead,
     "token": TokenHead,
 }
 

@@ -1,7 +1,8 @@
 """Denoisers of action chunks: a residual FiLM MLP, a FiLM 1-D convolutional U-Net and a transformer.
 
-All map a noisy chunk, a diffusion step and a conditioning vector to a chunk. The chunk may carry S draws per context:
-the part of the modulation that depends on the context is computed once for all of them.
+All map a noisy chunk, a diffusion step (flow matching takes values between them, too) and a conditioning vector to a
+chunk. The chunk may carry S draws per context: the part of the modulation that depends on the context is computed once
+for all of them.
 """
 
 from __future__ import annotations
@@ -16,34 +17,43 @@ from torch import Tensor, nn
 from ..config import HeadConfig
 
 
-def timestep_embedding(timesteps: int, width: int) -> Tensor:
-    """Sinusoidal embeddings of diffusion steps 0..timesteps-1 (Vaswani et al. 2017): [timesteps, width]."""
-    frequency = torch.exp(torch.arange(width // 2) * (-math.log(10000.0) / (width // 2)))
-    angle = torch.arange(timesteps)[:, None] * frequency
-    return torch.cat([angle.sin(), angle.cos()], dim=1)
+def timestep_embedding(timestep: Tensor, width: int) -> Tensor:
+    """Sinusoidal embeddings of diffusion steps [...], whole or not (Vaswani et al. 2017): [..., width]."""
+    frequency = torch.exp(torch.arange(width // 2, device=timestep.device) * (-math.log(10000.0) / (width // 2)))
+    angle = timestep[..., None] * frequency
+    return torch.cat([angle.sin(), angle.cos()], dim=-1)
 
 
 class TimeEncoder(nn.Module):
-    """Diffusion steps int64 [...] to vectors [..., width]."""
+    """Diffusion steps [...], int64 or between two of them, to vectors [..., width].
 
-    def __init__(self, timesteps: int, width: int) -> None:
+    With `levels` it also takes int64 levels [...] below that number, of step length, for shortcut models; None is 0.
+    """
+
+    def __init__(self, timesteps: int, width: int, levels: int = 0) -> None:
         super().__init__()
-        self.register_buffer("table", timestep_embedding(timesteps, 64), persistent=False)
+        self.register_buffer("table", timestep_embedding(torch.arange(timesteps), 64), persistent=False)
         self.table: Tensor
         self.mlp = nn.Sequential(nn.Linear(64, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU())
+        self.level = nn.Embedding(levels, 64) if levels else None
 
-    def forward(self, timestep: Tensor) -> Tensor:
-        return self.mlp(self.table[timestep])
+    def forward(self, timestep: Tensor, level: Tensor | None = None) -> Tensor:
+        embedded = timestep_embedding(timestep, 64) if timestep.is_floating_point() else self.table[timestep]
+        if self.level is not None:
+            embedded = embedded + self.level(torch.zeros_like(timestep, dtype=torch.int64) if level is None else level)
+        return self.mlp(embedded)
 
 
 class MLPDenoiser(nn.Module):
     """Residual MLP over the flattened chunk; every block is modulated (FiLM, Perez et al. 2018) by context and step."""
 
-    def __init__(self, horizon: int, dim: int, condition: int, width: int, blocks: int, timesteps: int) -> None:
+    def __init__(
+        self, horizon: int, dim: int, condition: int, width: int, blocks: int, timesteps: int, levels: int = 0
+    ) -> None:
         super().__init__()
         self.blocks = blocks
         self.enter = nn.Linear(horizon * dim, width)
-        self.time = TimeEncoder(timesteps, 128)
+        self.time = TimeEncoder(timesteps, 128, levels)
         self.from_condition = nn.Linear(condition, 2 * width * blocks)
         self.from_time = nn.Linear(128, 2 * width * blocks, bias=False)
         self.norms = nn.ModuleList([nn.LayerNorm(width, elementwise_affine=False) for _ in range(blocks)])
@@ -55,10 +65,10 @@ class MLPDenoiser(nn.Module):
         """The context's share of the modulation, computed once per context: [B, M]."""
         return self.from_condition(condition)
 
-    def forward(self, noisy: Tensor, timestep: Tensor, modulation: Tensor) -> Tensor:
-        """Noisy chunks [S, B, T, A], steps int64 [S, B], modulation [B, M] to chunks [S, B, T, A]."""
+    def forward(self, noisy: Tensor, timestep: Tensor, modulation: Tensor, level: Tensor | None = None) -> Tensor:
+        """Noisy chunks [S, B, T, A], steps and levels [S, B], modulation [B, M] to chunks [S, B, T, A]."""
         x = self.enter(noisy.flatten(-2))
-        film = (modulation + self.from_time(self.time(timestep))).chunk(2 * self.blocks, dim=-1)
+        film = (modulation + self.from_time(self.time(timestep, level))).chunk(2 * self.blocks, dim=-1)
         for i, (norm, first, second) in enumerate(zip(self.norms, self.first, self.second, strict=True)):
             hidden = torch.addcmul(film[2 * i + 1], norm(x), 1 + film[2 * i])
             x = x + second(F.silu(first(hidden)))
@@ -87,14 +97,16 @@ class UNetDenoiser(nn.Module):
     The horizon must be divisible by 2 for every level after the first.
     """
 
-    def __init__(self, horizon: int, dim: int, condition: int, channels: Sequence[int], timesteps: int) -> None:
+    def __init__(
+        self, horizon: int, dim: int, condition: int, channels: Sequence[int], timesteps: int, levels: int = 0
+    ) -> None:
         super().__init__()
         if horizon % 2 ** (len(channels) - 1):
             raise ValueError(
                 f"action_horizon {horizon}: the U-Net with {len(channels)} levels needs a multiple of "
                 f"{2 ** (len(channels) - 1)}; change policy.action_horizon or policy.head.unet_channels"
             )
-        self.time = TimeEncoder(timesteps, condition)
+        self.time = TimeEncoder(timesteps, condition, levels)
         self.enter = nn.Conv1d(dim, channels[0], 1)
         sizes = list(channels)
         self.down = nn.ModuleList(
@@ -111,17 +123,17 @@ class UNetDenoiser(nn.Module):
         """The context's share of the modulation [B, M]."""
         return condition
 
-    def forward(self, noisy: Tensor, timestep: Tensor, modulation: Tensor) -> Tensor:
-        """Noisy chunks [S, B, T, A], steps int64 [S, B], modulation [B, M] to chunks [S, B, T, A]."""
-        condition = (self.time(timestep) + modulation).flatten(0, 1)
+    def forward(self, noisy: Tensor, timestep: Tensor, modulation: Tensor, level: Tensor | None = None) -> Tensor:
+        """Noisy chunks [S, B, T, A], steps and levels [S, B], modulation [B, M] to chunks [S, B, T, A]."""
+        condition = (self.time(timestep, level) + modulation).flatten(0, 1)
         x = self.enter(noisy.flatten(0, 1).transpose(1, 2))
         skips = []
-        for level, block in enumerate(self.down):
-            x = block(F.avg_pool1d(x, 2) if level else x, condition)
+        for depth, block in enumerate(self.down):
+            x = block(F.avg_pool1d(x, 2) if depth else x, condition)
             skips.append(x)
         x = self.middle(x, condition)
-        for level, block in enumerate(self.up):
-            x = F.interpolate(x, scale_factor=2.0, mode="nearest") if level else x
+        for depth, block in enumerate(self.up):
+            x = F.interpolate(x, scale_factor=2.0, mode="nearest") if depth else x
             x = block(torch.cat([x, skips.pop()], dim=1), condition)
         return self.leave(x).transpose(1, 2).view_as(noisy)
 
@@ -130,7 +142,15 @@ class TransformerDenoiser(nn.Module):
     """A token for each action of the chunk; layer norms are modulated by context and step (Peebles and Xie 2023)."""
 
     def __init__(
-        self, horizon: int, dim: int, condition: int, width: int, layers: int, heads: int, timesteps: int
+        self,
+        horizon: int,
+        dim: int,
+        condition: int,
+        width: int,
+        layers: int,
+        heads: int,
+        timesteps: int,
+        levels: int = 0,
     ) -> None:
         super().__init__()
         if width % heads:
@@ -139,7 +159,7 @@ class TransformerDenoiser(nn.Module):
                 "transformer"
             )
         self.heads = heads
-        self.time = TimeEncoder(timesteps, condition)
+        self.time = TimeEncoder(timesteps, condition, levels)
         self.enter = nn.Linear(dim, width)
         self.place = nn.Parameter(0.02 * torch.randn(horizon, width))
         self.norms = nn.ModuleList([nn.LayerNorm(width, elementwise_affine=False) for _ in range(2 * layers)])
@@ -155,9 +175,9 @@ class TransformerDenoiser(nn.Module):
         """The context's share of the modulation [B, M]."""
         return condition
 
-    def forward(self, noisy: Tensor, timestep: Tensor, modulation: Tensor) -> Tensor:
-        """Noisy chunks [S, B, T, A], steps int64 [S, B], modulation [B, M] to chunks [S, B, T, A]."""
-        condition = F.silu(self.time(timestep) + modulation).flatten(0, 1)
+    def forward(self, noisy: Tensor, timestep: Tensor, modulation: Tensor, level: Tensor | None = None) -> Tensor:
+        """Noisy chunks [S, B, T, A], steps and levels [S, B], modulation [B, M] to chunks [S, B, T, A]."""
+        condition = F.silu(self.time(timestep, level) + modulation).flatten(0, 1)
         x = self.enter(noisy.flatten(0, 1)) + self.place
         for layer, film in enumerate(self.films):
             scale, shift, gate, mlp_scale, mlp_shift, mlp_gate = film(condition)[:, None].chunk(6, dim=-1)
@@ -173,12 +193,12 @@ class TransformerDenoiser(nn.Module):
 Denoiser = MLPDenoiser | UNetDenoiser | TransformerDenoiser
 
 
-def build_denoiser(config: HeadConfig, horizon: int, dim: int) -> Denoiser:
-    """The denoiser that `config.denoiser` names, for chunks [horizon, dim]."""
+def build_denoiser(config: HeadConfig, horizon: int, dim: int, levels: int = 0) -> Denoiser:
+    """The denoiser that `config.denoiser` names, for chunks [horizon, dim]; `levels` as `TimeEncoder`."""
     condition, timesteps = config.context_width, config.train_timesteps
     if config.denoiser == "unet":
-        return UNetDenoiser(horizon, dim, condition, config.unet_channels, timesteps)
+        return UNetDenoiser(horizon, dim, condition, config.unet_channels, timesteps, levels)
     width, blocks = config.denoiser_width, config.denoiser_blocks
     if config.denoiser == "transformer":
-        return TransformerDenoiser(horizon, dim, condition, width, blocks, config.denoiser_heads, timesteps)
-    return MLPDenoiser(horizon, dim, condition, width, blocks, timesteps)
+        return TransformerDenoiser(horizon, dim, condition, width, blocks, config.denoiser_heads, timesteps, levels)
+    return MLPDenoiser(horizon, dim, condition, width, blocks, timesteps, levels)

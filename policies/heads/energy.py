@@ -15,7 +15,8 @@ from ..config import HeadConfig
 from ..interfaces import ActionHead, Generators, Losses, TokenGroup
 from .conditioning import Conditioning
 from .energy_samplers import SAMPLERS, Landscape
-from .mixture import GaussianMixture, MixtureNetwork, kept_dimensions, negative_log_likelihood, pick
+from .flow import hold
+from .mixture import GaussianMixture, MixtureNetwork, mean_of_counted, negative_log_likelihood, pick
 from .noise import Noise
 
 WIDENED = 1.1  # uniform counter-examples reach beyond [-1, 1], so that the energy also rises outside
@@ -64,6 +65,10 @@ class EnergyHead(ActionHead):
     among draws of a mixture trained beside it, whose log-density is subtracted from every logit (Singh et al. 2023,
     arXiv:2309.05803): exp(-E) still tends to the density of the data, while the counter-examples stay hard in many
     dimensions.
+
+    With "ranking" the network learns what the energy differs by from -log q of that mixture, which is a constant where
+    the mixture is right. Learned from nothing, an energy has to undo log q first, which in a chunk of 100 numbers
+    differs by tens of nats from one candidate to the next, and in a training of minutes it did not get there.
     """
 
     def __init__(self, config: HeadConfig, horizon: int, action_dim: int, num_tokens: int, token_width: int) -> None:
@@ -77,65 +82,73 @@ class EnergyHead(ActionHead):
             # With a conditioning of its own: in a shared one the energy's gradient kept the likelihood from falling.
             self.proposal = nn.Sequential(
                 Conditioning(num_tokens, token_width, config.context_width, config.dropout),
-                MixtureNetwork(config.context_width, options.width, dim, options.proposal_components),
+                MixtureNetwork(config.context_width, options.width, horizon, action_dim, options.proposal_components),
             )
 
     def loss(self, context: TokenGroup, actions: Tensor, is_pad: Tensor) -> Losses:
         """Cross-entropy of the true chunk among counter-examples, plus the proposal's likelihood.
 
-        Rows that are padding are 0 in all candidates and left out of the proposal's density; see `ActionHead.loss`.
+        In rows that are padding the last action is held; see `ActionHead.loss`.
         The parts tell: "energy" (the cross-entropy), "energy_gap" (of the mean counter-example above the truth),
         "effective_negatives" (exponential of the entropy of the counter-examples' softmax), "argmin_l1" (of the
         counter-example of lowest energy to the truth), and what else is trained ("proposal", "gradient_penalty").
         """
         condition = self.conditioning(context)
-        keep = kept_dimensions(is_pad, self.shape[1])
-        truth = actions.flatten(1).float() * keep
+        truth, counts = hold(actions, is_pad).flatten(1).float(), (~is_pad).any(1)
         proposal = None if self.proposal is None else self.proposal(context)
-        candidates, log_proposal = self._candidates(truth, keep, proposal)
+        candidates, log_proposal = self._candidates(truth, proposal)
         candidates.requires_grad_(self.options.gradient_penalty > 0)
-        energy = self.energy(candidates, self.energy.modulation(condition))
-        logits = -energy - log_proposal
-        counts = keep.any(1)
-        loss = _mean(logits.logsumexp(0) - logits[0], counts)
-        total, parts = loss, {"energy": loss.detach(), **_diagnostics(candidates, energy, logits, keep)}
+        learned = self.energy(candidates, self.energy.modulation(condition))
+        energy, logits = learned - log_proposal, -learned
+        loss = mean_of_counted(logits.logsumexp(0) - logits[0], counts)
+        total, parts = loss, {"energy": loss.detach(), **_diagnostics(candidates, energy, logits, counts)}
         if proposal is not None:
-            likelihood = negative_log_likelihood(proposal, truth, keep)
+            likelihood = negative_log_likelihood(proposal, truth, counts)
             total, parts["proposal"] = total + likelihood, likelihood.detach()
         if self.options.gradient_penalty > 0:
-            (slope,) = torch.autograd.grad(energy.sum(), candidates, create_graph=True)
-            steep = F.relu((slope * keep).abs().amax(-1) - self.options.gradient_margin).square().mean(0)
-            penalty = _mean(steep, counts)
+            (slope,) = torch.autograd.grad(learned.sum(), candidates, create_graph=True)
+            steep = F.relu(slope.abs().amax(-1) - self.options.gradient_margin).square().mean(0)
+            penalty = mean_of_counted(steep, counts)
             total, parts["gradient_penalty"] = total + self.options.gradient_penalty * penalty, penalty.detach()
         return Losses(total, parts)
 
     @torch.no_grad()
-    def _candidates(self, truth: Tensor, keep: Tensor, proposal: GaussianMixture | None) -> tuple[Tensor, Tensor]:
-        """The truth and then its counter-examples [1 + N, B, D], and the log-density to subtract [1 + N, B] or 0."""
+    def _candidates(self, truth: Tensor, proposal: GaussianMixture | None) -> tuple[Tensor, Tensor]:
+        """The truth and then its counter-examples [1 + N, B, D], and their log-density [1 + N, B] or a constant, 0."""
         count = self.options.negatives
         if self.options.objective == "ranking":
             assert proposal is not None  # the constructor sees to it
-            candidates = torch.cat([truth[None], proposal.sample(count) * keep])
-            return candidates, proposal.log_prob(candidates, keep)
+            candidates = torch.cat([truth[None], proposal.sample(count)])
+            return candidates, proposal.log_prob(candidates)
         uniform = (torch.rand(count, *truth.shape, device=truth.device) * 2 - 1) * WIDENED
-        return torch.cat([truth[None], uniform * keep]), truth.new_zeros(())
+        return torch.cat([truth[None], uniform]), truth.new_zeros(())
 
     def sample(self, context: TokenGroup, generators: Generators = None) -> Tensor:
         """A chunk of low energy by the configured search; see `ActionHead.sample`."""
-        condition = self.conditioning(context)
+        modulation = self.energy.modulation(self.conditioning(context))
         proposal = None if self.proposal is None else self.proposal(context)
-        modulation = self.energy.modulation(condition)
         landscape = Landscape(
-            energy=lambda chunks: self.energy(chunks, modulation),
-            gradient=self._gradient_under(modulation),
+            energy=self._energy_under(modulation, proposal),
+            gradient=self._gradient_under(modulation, proposal),
             proposal=proposal,
-            noise=Noise(generators, condition.shape[0], condition.device),
+            noise=Noise(generators, modulation.shape[0], modulation.device),
             dim=self.shape[0] * self.shape[1],
         )
         with torch.no_grad():
             return SAMPLERS[self.options.sampler](landscape, self.options).unflatten(1, self.shape)
 
-    def _gradient_under(self, modulation: Tensor) -> Callable[[Tensor], Tensor]:
+    def energies(self, context: TokenGroup, chunks: Tensor) -> Tensor:
+        """Energies float32 [S, B] of chunks [S, B, Tp, A]; exp(-E) is the density, but for a factor of the context."""
+        proposal = None if self.proposal is None else self.proposal(context)
+        return self._energy_under(self.energy.modulation(self.conditioning(context)), proposal)(chunks.flatten(2))
+
+    def _energy_under(self, modulation: Tensor, proposal: GaussianMixture | None) -> Callable[[Tensor], Tensor]:
+        """The energy of flattened chunks [S, B, D]: [S, B]."""
+        if proposal is None or self.options.objective != "ranking":
+            return lambda chunks: self.energy(chunks, modulation)
+        return lambda chunks: self.energy(chunks, modulation) - proposal.log_prob(chunks)
+
+    def _gradient_under(self, modulation: Tensor, proposal: GaussianMixture | None) -> Callable[[Tensor], Tensor]:
         """The energy's gradient by candidates [S, B, D], which works within `torch.inference_mode` too.
 
         Tensors made in inference mode cannot take part in a gradient; their clones made outside of it can.
@@ -148,30 +161,31 @@ class EnergyHead(ActionHead):
             state = itertools.chain(self.energy.named_parameters(), self.energy.named_buffers())
             weights = {name: ordinary(tensor) for name, tensor in state}
             context = ordinary(modulation)
+            base = None
+            if proposal is not None and self.options.objective == "ranking":
+                waves = None if proposal.basis is None else ordinary(proposal.basis)
+                logits, mean, std = map(ordinary, (proposal.logits, proposal.mean, proposal.std))
+                base = GaussianMixture(logits, mean, std, waves)
 
         def gradient(chunks: Tensor) -> Tensor:
             with torch.inference_mode(False), torch.enable_grad():
                 moving = chunks.clone().requires_grad_()
                 energy = functional_call(self.energy, weights, (moving, context))
+                if base is not None:
+                    energy = energy - base.log_prob(moving)
                 return torch.autograd.grad(energy.sum(), moving)[0]
 
         return gradient
 
 
-def _mean(values: Tensor, counts: Tensor) -> Tensor:
-    """Mean of values [B] where counts [B] holds; 0 without any."""
-    return (values * counts).sum() / counts.sum().clamp_min(1)
-
-
 @torch.no_grad()
-def _diagnostics(candidates: Tensor, energy: Tensor, logits: Tensor, keep: Tensor) -> dict[str, Tensor]:
-    """What `EnergyHead.loss` tells of candidates [1 + N, B, D], the truth first, over contexts that count."""
-    counts = keep.any(1)
+def _diagnostics(candidates: Tensor, energy: Tensor, logits: Tensor, counts: Tensor) -> dict[str, Tensor]:
+    """What `EnergyHead.loss` tells of candidates [1 + N, B, D], the truth first, over contexts that count, bool [B]."""
     weight = logits[1:].log_softmax(0)
     lowest = pick(candidates[1:], energy[1:].argmin(0))
-    distance = ((lowest - candidates[0]).abs() * keep).sum(1) / keep.sum(1).clamp_min(1)
+    distance = (lowest - candidates[0]).abs().mean(1)
     return {
-        "energy_gap": _mean(energy[1:].mean(0) - energy[0], counts),
-        "effective_negatives": _mean((-(weight.exp() * weight).sum(0)).exp(), counts),
-        "argmin_l1": _mean(distance, counts),
+        "energy_gap": mean_of_counted(energy[1:].mean(0) - energy[0], counts),
+        "effective_negatives": mean_of_counted((-(weight.exp() * weight).sum(0)).exp(), counts),
+        "argmin_l1": mean_of_counted(distance, counts),
     }

@@ -65,16 +65,15 @@ def best_of_proposal(landscape: Landscape, config: EnergyConfig) -> Tensor:
         raise ValueError('policy.head.energy.sampler: "proposal" needs a head with a proposal')
     draws = proposal.sample(config.samples, noise.generators)
     if config.draw == "sample":
-        everything = torch.ones_like(draws[0], dtype=torch.bool)
-        weight = -landscape.energy(draws) - proposal.log_prob(draws, everything)
+        weight = -landscape.energy(draws) - proposal.log_prob(draws)
         return pick(draws, noise.choose(weight.T, 1)[0]).clamp(-1, 1)
-    candidates = torch.cat([proposal.mean.transpose(0, 1), draws]).clamp(-1, 1)
+    candidates = torch.cat([proposal.centres(), draws]).clamp(-1, 1)
     energy, scale = landscape.energy(candidates), proposal.spread()
     for _ in range(config.iterations):
         scale = scale * SHRINK
         best = pick(candidates, energy.argmin(0))
         around = pick(candidates, noise.choose(-energy.T, config.samples))
-        moved = around + scale * noise.normal(config.samples, landscape.dim)
+        moved = around + proposal.along(scale * noise.normal(config.samples, landscape.dim))
         candidates = torch.cat([best[None], moved.clamp(-1, 1)])
         energy = landscape.energy(candidates)
     return pick(candidates, energy.argmin(0))

@@ -23,8 +23,8 @@ class FlowHead(ActionHead):
         super().__init__()
         if config.prediction_type == "epsilon":
             raise ValueError(
-                "policy.head.prediction_type: found 'epsilon', wanted 'sample' or 'v_prediction' for the flow head: at "
-                "the start of a path the noise says nothing of the action"
+                "policy.head.prediction_type: found 'epsilon', wanted 'sample' or 'v_prediction' for the "
+                f"{config.kind} head: at the start of a path the noise says nothing of the action"
             )
         self.shape, self.draws, self.clip = (horizon, action_dim), config.noise_samples, config.clip_sample
         self.times, self.steps = config.train_timesteps, config.inference_steps
@@ -35,26 +35,57 @@ class FlowHead(ActionHead):
     def loss(self, context: TokenGroup, actions: Tensor, is_pad: Tensor) -> Losses:
         """Mean squared error of the prediction over rows that are not padding; see `DiffusionHead.loss`."""
         modulation = self.denoiser.modulation(self.conditioning(context))
-        clean = actions.expand(self.draws, *actions.shape)
-        index = torch.randint(0, self.times, clean.shape[:2], device=actions.device)
-        noise = torch.randn(clean.shape, device=actions.device)
-        noisy = torch.lerp(noise, clean, (index / self.times)[..., None, None])
-        target = clean if self.predicts_sample else clean - noise
-        loss = kept_mean((self.denoiser(noisy, index, modulation) - target).square().mean(-1), is_pad)
+        loss = self.matching_loss(modulation, hold(actions, is_pad), is_pad)
         return Losses(loss, {"flow": loss.detach()})
+
+    def matching_loss(self, modulation: Tensor, actions: Tensor, is_pad: Tensor) -> Tensor:
+        """Flow matching at times drawn evenly, given the context's modulation [B, M]."""
+        clean = actions.expand(self.draws, *actions.shape)
+        time = torch.rand(clean.shape[:2], device=actions.device)
+        noise = torch.randn(clean.shape, device=actions.device)
+        target = clean if self.predicts_sample else clean - noise
+        predicted = self.predict(on_path(noise, clean, time), time, modulation)
+        return kept_mean((predicted - target).square().mean(-1), is_pad)
+
+    def predict(self, chunk: Tensor, time: Tensor, modulation: Tensor, *told: Tensor) -> Tensor:
+        """The action or the velocity at chunks [S, B, Tp, A] and times [S, B] in [0, 1).
+
+        `told` is what else the denoiser takes: nothing here, the step length in heads that know it.
+        """
+        return self.denoiser(chunk, self.times * time, modulation, *told)
+
+    def velocity(self, chunk: Tensor, time: Tensor, modulation: Tensor, *told: Tensor) -> Tensor:
+        """The velocity [S, B, Tp, A]; arguments as `predict`."""
+        predicted = self.predict(chunk, time, modulation, *told)
+        if not self.predicts_sample:
+            return predicted
+        predicted = predicted.clamp(-1, 1) if self.clip else predicted
+        return (predicted - chunk) / (1 - time)[..., None, None]
 
     def sample(self, context: TokenGroup, generators: Generators = None) -> Tensor:
         """Euler steps of equal length; the start is the only randomness. See `ActionHead.sample`."""
-        modulation = self.denoiser.modulation(self.conditioning(context))
-        chunk = Noise(generators, len(modulation), modulation.device).normal(1, *self.shape)[0]
+        return self.walk(self.denoiser.modulation(self.conditioning(context)), generators)
+
+    def walk(self, modulation: Tensor, generators: Generators, *told: Tensor) -> Tensor:
+        """From noise to actions [B, Tp, A] in [-1, 1], given the context's modulation [B, M]."""
+        chunk = Noise(generators, len(modulation), modulation.device).normal(1, *self.shape)
         for step in range(self.steps):
-            # The time of training that is nearest; the path goes on from there to the next step's.
-            begin, end = (round(self.times * k / self.steps) for k in (step, step + 1))
-            index = torch.full((1, len(chunk)), begin, device=chunk.device)
-            predicted = self.denoiser(chunk[None], index, modulation)[0]
-            velocity = predicted
-            if self.predicts_sample:
-                predicted = predicted.clamp(-1, 1) if self.clip else predicted
-                velocity = (predicted - chunk) / (1 - begin / self.times)
-            chunk = chunk + velocity * (end - begin) / self.times
-        return chunk.clamp(-1, 1)
+            time = torch.full(chunk.shape[:2], step / self.steps, device=chunk.device)
+            chunk = chunk + self.velocity(chunk, time, modulation, *told) / self.steps
+        return chunk[0].clamp(-1, 1)
+
+
+def on_path(noise: Tensor, actions: Tensor, time: Tensor) -> Tensor:
+    """Where the straight path from noise to actions [S, B, Tp, A] is at times [S, B]."""
+    return torch.lerp(noise, actions, time[..., None, None])
+
+
+def hold(actions: Tensor, is_pad: Tensor) -> Tensor:
+    """Actions [B, Tp, A] with every row that is padding replaced by the last before it that is not; 0 without any.
+
+    So that rows beyond the episode's end, whatever they hold, do not even enter as noisy inputs.
+    """
+    row = torch.arange(is_pad.shape[1], device=is_pad.device).expand_as(is_pad)
+    last = row.masked_fill(is_pad, -1).cummax(1).values
+    held = actions.gather(1, last.clamp_min(0)[..., None].expand_as(actions))
+    return held.masked_fill((last < 0)[..., None], 0)

@@ -1,4 +1,8 @@
-"""Mixture-density head: a conditional mixture of diagonal Gaussians over the flattened chunk (Bishop 1994)."""
+"""Mixture-density head: a conditional mixture of Gaussians over the flattened chunk (Bishop 1994).
+
+The Gaussians are independent along the cosine waves of a chunk, not along its single actions: neighbouring actions are
+much alike, so a draw with independent noise on each is a jagged path that no demonstration shows.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,9 @@ from torch import Tensor, nn
 
 from ..config import HeadConfig
 from ..interfaces import ActionHead, Generators, Losses, TokenGroup
+from .compressed_tokens import cosine_transform
 from .conditioning import Conditioning
+from .flow import hold
 from .noise import Noise
 
 MINIMUM_STD = 0.01  # of actions in [-1, 1]: keeps the likelihood bounded where demonstrations repeat exactly
@@ -24,71 +30,88 @@ def pick(candidates: Tensor, index: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class GaussianMixture:
-    """Mixtures of K diagonal Gaussians in D dimensions, one per context, in float32.
+    """Mixtures of K Gaussians in D dimensions, independent along the rows of a basis, one per context, in float32.
 
     Attributes:
         logits: of the components [B, K].
-        mean: [B, K, D].
-        std: [B, K, D].
+        mean: in coordinates of the basis [B, K, D].
+        std: likewise [B, K, D].
+        basis: orthonormal [D, D]; None for the axes.
     """
 
     logits: Tensor
     mean: Tensor
     std: Tensor
+    basis: Tensor | None = None
 
-    def log_prob(self, chunks: Tensor, keep: Tensor) -> Tensor:
-        """Log-density, in nats, of chunks [S, B, D] in the dimensions that keep [B, D] names: [S, B]."""
-        deviation = (chunks[:, :, None].float() - self.mean) / self.std
+    def log_prob(self, chunks: Tensor) -> Tensor:
+        """Log-density, in nats, of chunks [S, B, D]: [S, B]."""
+        place = chunks.float() if self.basis is None else chunks.float() @ self.basis.T
+        deviation = (place[:, :, None] - self.mean) / self.std
         log_density = -0.5 * deviation.square() - self.std.log() - 0.5 * math.log(2 * math.pi)
-        within = (log_density * keep[:, None]).sum(-1)
-        return torch.logsumexp(within + self.logits.log_softmax(-1), dim=-1)
+        return torch.logsumexp(log_density.sum(-1) + self.logits.log_softmax(-1), dim=-1)
+
+    def along(self, coordinates: Tensor) -> Tensor:
+        """Coordinates [..., D] of the basis as numbers of the chunk [..., D]."""
+        return coordinates if self.basis is None else coordinates @ self.basis
+
+    def centres(self) -> Tensor:
+        """Means of the components as chunks [K, B, D]."""
+        return self.along(self.mean).transpose(0, 1)
 
     def sample(self, count: int, generators: Generators = None) -> Tensor:
         """Chunks [count, B, D], unclipped; element b draws component and noise from `generators[b]` alone."""
         noise = Noise(generators, self.mean.shape[0], self.mean.device)
         component = noise.choose(self.logits, count)
         mean, std = (pick(of.transpose(0, 1), component) for of in (self.mean, self.std))
-        return mean + std * noise.normal(count, self.mean.shape[-1])
+        return self.along(mean + std * noise.normal(count, self.mean.shape[-1]))
 
     def spread(self) -> Tensor:
-        """Standard deviation within a component, averaged over components: [B, D]."""
+        """Standard deviation along the basis within a component, averaged over components: [B, D]."""
         return (self.logits.softmax(-1)[..., None] * self.std).sum(1)
 
     def detach(self) -> GaussianMixture:
         """The same mixture, through which no gradient flows."""
-        return GaussianMixture(self.logits.detach(), self.mean.detach(), self.std.detach())
+        return GaussianMixture(self.logits.detach(), self.mean.detach(), self.std.detach(), self.basis)
 
 
 class MixtureNetwork(nn.Module):
-    """Conditioning vector [B, condition] to a `GaussianMixture` over `dim` numbers."""
+    """Conditioning vector [B, condition] to a `GaussianMixture` over chunks of `horizon` times `action_dim` numbers."""
 
-    def __init__(self, condition: int, width: int, dim: int, components: int) -> None:
+    def __init__(self, condition: int, width: int, horizon: int, action_dim: int, components: int) -> None:
         super().__init__()
+        dim = horizon * action_dim
         self.shape = (components, dim)
+        waves = torch.kron(cosine_transform(horizon), torch.eye(action_dim))
+        self.register_buffer("waves", waves, persistent=False)
+        self.waves: Tensor
         self.hidden = nn.Sequential(nn.Linear(condition, width), nn.SiLU())
         self.logits = nn.Linear(width, components)
         self.mean = nn.Linear(width, components * dim)
         self.std = nn.Linear(width, components * dim)
         nn.init.uniform_(self.mean.bias, -0.7, 0.7)  # components that start in one place stay there
+        # A constant action a is a * sqrt(Tp) in the slowest wave; faster ones are smaller in what moves smoothly.
+        size = horizon**0.5 / torch.arange(1, horizon + 1).repeat_interleave(action_dim)
+        self.register_buffer("size", size, persistent=False)
+        self.size: Tensor
 
     def forward(self, condition: Tensor) -> GaussianMixture:
         hidden = self.hidden(condition)
         with torch.autocast(hidden.device.type, enabled=False):  # bf16 knows actions to 1/256 only
             hidden = hidden.float()
-            std = MINIMUM_STD + F.softplus(self.std(hidden) - 1)
-            return GaussianMixture(
-                self.logits(hidden), self.mean(hidden).unflatten(1, self.shape), std.unflatten(1, self.shape)
-            )
+            mean = self.mean(hidden).unflatten(1, self.shape) * self.size
+            std = MINIMUM_STD + F.softplus(self.std(hidden).unflatten(1, self.shape) - 1) * self.size
+            return GaussianMixture(self.logits(hidden), mean, std, self.waves)
 
 
-def kept_dimensions(is_pad: Tensor, action_dim: int) -> Tensor:
-    """Which numbers of the flattened chunk count, bool [B, Tp * A], from the rows that do not, is_pad [B, Tp]."""
-    return (~is_pad).repeat_interleave(action_dim, dim=1)
+def negative_log_likelihood(mixture: GaussianMixture, chunk: Tensor, counts: Tensor) -> Tensor:
+    """Nats per number, a scalar, for the chunks [B, D] that count, bool [B]; without any it is 0."""
+    return -mean_of_counted(mixture.log_prob(chunk[None])[0], counts) / chunk.shape[1]
 
 
-def negative_log_likelihood(mixture: GaussianMixture, chunk: Tensor, keep: Tensor) -> Tensor:
-    """Nats per number that counts, a scalar, for chunks [B, D] and keep [B, D]; without any it is 0."""
-    return -(mixture.log_prob(chunk[None], keep)[0] * keep.any(1)).sum() / keep.sum().clamp_min(1)
+def mean_of_counted(values: Tensor, counts: Tensor) -> Tensor:
+    """Mean of values [B] where counts [B] holds; 0 without any."""
+    return (values * counts).sum() / counts.sum().clamp_min(1)
 
 
 class MixtureHead(ActionHead):
@@ -99,7 +122,7 @@ class MixtureHead(ActionHead):
         self.shape = (horizon, action_dim)
         self.conditioning = Conditioning(num_tokens, token_width, config.context_width, config.dropout)
         self.mixture = MixtureNetwork(
-            config.context_width, config.denoiser_width, horizon * action_dim, config.components
+            config.context_width, config.denoiser_width, horizon, action_dim, config.components
         )
 
     def distribution(self, context: TokenGroup) -> GaussianMixture:
@@ -107,9 +130,9 @@ class MixtureHead(ActionHead):
         return self.mixture(self.conditioning(context))
 
     def loss(self, context: TokenGroup, actions: Tensor, is_pad: Tensor) -> Losses:
-        """Negative log-likelihood in nats per number that is not padding; see `ActionHead.loss`."""
-        keep = kept_dimensions(is_pad, self.shape[1])
-        loss = negative_log_likelihood(self.distribution(context), actions.flatten(1), keep)
+        """Negative log-likelihood in nats per number; in padding the last action is held. See `ActionHead.loss`."""
+        chunk = hold(actions, is_pad).flatten(1)
+        loss = negative_log_likelihood(self.distribution(context), chunk, (~is_pad).any(1))
         return Losses(loss, {"nll": loss.detach()})
 
     def sample(self, context: TokenGroup, generators: Generators = None) -> Tensor:

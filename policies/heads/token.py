@@ -1,74 +1,36 @@
-"""Token head: every action value is one of a few bins, and a small transformer predicts which (RT-1, RT-2)."""
+"""Token head: a chunk is a sequence of integers, and a small transformer predicts them (RT-1, RT-2, FAST, VQ-BeT)."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..config import HeadConfig
+from ..config import HeadConfig, TokenConfig
 from ..interfaces import ActionHead, Generators, Losses, TokenGroup
+from .action_code import ActionCode
+from .bin_tokens import BinCode
+from .compressed_tokens import CosineCode
+from .flow import hold
 from .noise import Noise
 from .token_decoder import Memory, TokenDecoder
+from .vq_tokens import VectorCode
 
-
-class ValueBins(nn.Module):
-    """Bins of equal width in [-1, 1], each standing for its centre; values beyond fall into the outermost.
-
-    A binary dimension (a gripper) uses the outermost two alone, for exactly -1 and 1, divided at 0.
-
-    Attributes:
-        centres: value of each bin [A, bins].
-        allowed: which bins a dimension uses, bool [A, bins].
-    """
-
-    def __init__(self, bins: int, action_dim: int, binary: tuple[int, ...] = ()) -> None:
-        super().__init__()
-        if bins < 2:
-            raise ValueError(f"policy.head.token.bins: found {bins}, wanted at least 2")
-        if not set(binary) <= set(range(action_dim)):
-            raise ValueError(
-                f"policy.head.token.binary: found {list(binary)}, wanted action dimensions 0 to {action_dim - 1}"
-            )
-        self.bins = bins
-        centres = ((2 * torch.arange(bins, dtype=torch.float64) + 1) / bins - 1).float().repeat(action_dim, 1)
-        allowed = torch.ones(action_dim, bins, dtype=torch.bool)
-        for dim in binary:
-            centres[dim, 0], centres[dim, -1] = -1.0, 1.0
-            allowed[dim, 1:-1] = False
-        self.register_buffer("centres", centres, persistent=False)
-        self.register_buffer("allowed", allowed, persistent=False)
-        self.register_buffer("binary", torch.tensor([d in binary for d in range(action_dim)]), persistent=False)
-        self.centres: Tensor
-        self.allowed: Tensor
-        self.binary: Tensor
-
-    def encode(self, actions: Tensor) -> Tensor:
-        """Finite actions [..., A] to bins int64 [..., A]."""
-        index = ((actions + 1) * (self.bins / 2)).floor().clamp(0, self.bins - 1).long()
-        return torch.where(self.binary, (actions > 0) * (self.bins - 1), index)
-
-    def invalid(self, tokens: Tensor) -> Tensor:
-        """Which integers [..., A] are no bin of their dimension: bool [..., A]."""
-        inside = (tokens >= 0) & (tokens < self.bins)
-        return ~(inside & self._look_up(self.allowed, tokens.clamp(0, self.bins - 1)))
-
-    def decode(self, tokens: Tensor) -> Tensor:
-        """Bins int64 [..., A] to their centres [..., A]. Raises ValueError where one is no bin of its dimension."""
-        if wrong := int(self.invalid(tokens).sum()):
-            raise ValueError(f"action tokens: found {wrong} of {tokens.numel()} that are no bin, wanted none")
-        return self._look_up(self.centres, tokens)
-
-    @staticmethod
-    def _look_up(table: Tensor, tokens: Tensor) -> Tensor:
-        return table[torch.arange(table.shape[0], device=table.device), tokens]
+CODES: dict[str, Callable[[TokenConfig, int, int], ActionCode]] = {
+    "bins": BinCode,
+    "dct_bpe": CosineCode,
+    "vq": VectorCode,
+}
 
 
 class TokenHead(ActionHead):
-    """A chunk as Tp * A tokens, time-major, decoded with cross-attention to the context (`HeadConfig.token`).
+    """A chunk as tokens of a code, decoded with cross-attention to the context (`HeadConfig.token`).
 
-    Only bins of the dimension at hand can be decoded, so no chunk ever has to be guessed or replaced.
+    Only what the code allows next can be decoded, so no chunk ever has to be guessed or replaced. A code that learns
+    from data has to be given some, by `fit`, before it is used.
 
     "autoregressive" models the joint distribution: each token sees those before it, so a sampled chunk belongs to one
     mode. "parallel" predicts all in one pass (OpenVLA-OFT, arXiv:2502.19645), many times faster, but its tokens are
@@ -88,63 +50,84 @@ class TokenHead(ActionHead):
                 f"policy.head.token: found temperature {token.temperature}, z_loss {token.z_loss}, label_smoothing "
                 f"{token.label_smoothing}, wanted the first two at least 0 and the last in [0, 1)"
             )
+        if token.code not in CODES:
+            raise ValueError(f"policy.head.token.code: found {token.code!r}, wanted one of {sorted(CODES)}")
         width = token.width
-        self.bins = ValueBins(token.bins, action_dim, token.binary)
+        self.code = CODES[token.code](token, horizon, action_dim)
+        rows, columns = self.code.grid
         self.project = nn.Linear(token_width, width)
         self.dropout = nn.Dropout(config.dropout)
         self.context_place = nn.Parameter(torch.randn(num_tokens, width) * width**-0.5)
-        self.time_place = nn.Parameter(torch.randn(horizon, 1, width) * width**-0.5)
-        self.dim_place = nn.Parameter(torch.randn(1, action_dim, width) * width**-0.5)
+        self.row_place = nn.Parameter(torch.randn(rows, 1, width) * width**-0.5)
+        self.column_place = nn.Parameter(torch.randn(1, columns, width) * width**-0.5)
         self.causal = token.decoding == "autoregressive"
         if self.causal:
             self.start = nn.Parameter(torch.randn(1, 1, width) * width**-0.5)
-            self.embedding = nn.Embedding(token.bins, width)
+            self.embedding = nn.Embedding(self.code.entries, width)
             nn.init.normal_(self.embedding.weight, std=width**-0.5)
         self.decoder = TokenDecoder(width, token.layers, token.heads)
-        self.out = nn.Linear(width, token.bins)
+        self.out = nn.Linear(width, self.code.entries)
+
+    def fit(self, actions: Tensor, is_pad: Tensor) -> None:
+        """Fit the code; see `ActionHead.fit`. Raises ValueError for other shapes, or without a finite row to learn."""
+        if actions.shape[1:] != self.shape or is_pad.shape != actions.shape[:2] or bool(is_pad.all()):
+            raise ValueError(
+                f"token head, fit: found actions {list(actions.shape)} and is_pad {list(is_pad.shape)}, "
+                f"{int((~is_pad).sum())} rows of them no padding; wanted [N, {self.shape[0]}, {self.shape[1]}], "
+                f"[N, {self.shape[0]}] and some"
+            )
+        actions = hold(actions.float(), is_pad)
+        if not bool(actions.isfinite().all()):
+            raise ValueError(
+                "token head, fit: found actions that are not finite, wanted actions as the gate passes them"
+            )
+        self.code.fit(actions, is_pad)
 
     def loss(self, context: TokenGroup, actions: Tensor, is_pad: Tensor) -> Losses:
-        """Cross-entropy of the tokens in rows that are not padding; see `ActionHead.loss`.
+        """Cross-entropy of the tokens that count; see `ActionHead.loss`.
 
-        Parts: "token" (cross-entropy in nats, without smoothing and z-loss), "accuracy" of the likeliest token, and
-        "l1" between its value and the action, both given the true tokens before it.
+        A token for every value counts where its row is no padding; other codes spell a chunk as a whole, in which the
+        last action is held to the end. Parts: "token" (cross-entropy in nats, without smoothing and z-loss),
+        "accuracy" of the likeliest token given the true ones before it, and those of the code.
         """
-        actions = actions.masked_fill(is_pad[..., None], 0)  # padding is not even an input
-        tokens = self.bins.encode(actions)
+        self._require_fit()
+        actions = hold(actions, is_pad)
+        with torch.no_grad(), torch.autocast(actions.device.type, enabled=False):
+            tokens = self.code.encode(actions)
         logits = self.logits(context, tokens)
         normaliser = logits.logsumexp(-1)
         entropy = normaliser - logits.gather(-1, tokens[..., None])[..., 0]
         error = entropy
         if self.options.label_smoothing:
-            allowed = self.bins.allowed
-            mean = logits.masked_fill(~allowed, 0).sum(-1) / allowed.sum(-1)
+            forbidden = logits.isneginf()
+            mean = logits.masked_fill(forbidden, 0).sum(-1) / (~forbidden).sum(-1)
             error = torch.lerp(entropy, normaliser - mean, self.options.label_smoothing)
         if self.options.z_loss:
             error = error + self.options.z_loss * normaliser.square()
-        keep = (~is_pad)[..., None].expand_as(tokens).to(error.dtype)
+        keep = self.code.counted(tokens, is_pad).to(error.dtype)
 
         def mean_of_kept(x: Tensor) -> Tensor:
             return (x * keep).sum() / keep.sum().clamp_min(1)
 
-        with torch.no_grad():
+        with torch.no_grad(), torch.autocast(actions.device.type, enabled=False):
             likeliest = logits.argmax(-1)
-            off = (self.bins.decode(likeliest) - actions).abs()
-            parts = {"token": entropy, "accuracy": (likeliest == tokens).to(error.dtype), "l1": off}
-            parts = {name: mean_of_kept(part) for name, part in parts.items()}
+            parts = {"token": mean_of_kept(entropy), "accuracy": mean_of_kept((likeliest == tokens).to(error.dtype))}
+            parts |= self.code.measure(actions, is_pad, likeliest)
         return Losses(mean_of_kept(error), parts)
 
     def logits(self, context: TokenGroup, tokens: Tensor) -> Tensor:
-        """Logits [B, Tp, A, bins] of every token, -inf where a bin is not allowed.
+        """Logits [B, ..., entries] of tokens [B, ...], -inf where the code does not allow one.
 
-        tokens: int64 [B, Tp, A]; in autoregressive decoding, logits at a position depend on those before it, in
-        parallel decoding on none.
+        In autoregressive decoding, logits at a position depend on the tokens before it, in parallel decoding on none.
         """
-        places = self._places().expand(len(tokens), -1, -1)
+        flat = tokens.flatten(1)
+        starts = self.code.starts(flat)
+        places = self._place(starts)
         if self.causal:
-            before = self.embedding(tokens.flatten(1)[:, :-1])
-            places = places + torch.cat([self.start.expand(len(tokens), 1, -1), before], dim=1)
+            before = self.embedding(flat[:, :-1])
+            places = places + torch.cat([self.start.expand(len(flat), 1, -1), before], dim=1)
         states, _ = self.decoder(places, self._remember(context), self.causal)
-        return self._constrain(self.out(states).unflatten(1, self.shape))
+        return self._constrain(self.out(states), starts).unflatten(1, tokens.shape[1:])
 
     @torch.no_grad()
     def sample(self, context: TokenGroup, generators: Generators = None) -> Tensor:
@@ -152,30 +135,42 @@ class TokenHead(ActionHead):
 
         Raises ValueError where the logits are not finite: no chunk stands in for one that could not be decoded.
         """
-        return self.bins.decode(self.sample_tokens(context, generators))
+        tokens = self.sample_tokens(context, generators)
+        with torch.autocast(tokens.device.type, enabled=False):
+            return self.code.decode(tokens)
 
     @torch.no_grad()
     def sample_tokens(self, context: TokenGroup, generators: Generators = None) -> Tensor:
-        """As `sample`, but the bins int64 [B, Tp, A]."""
-        batch, length = len(context.tokens), self.shape[0] * self.shape[1]
-        uniform = context.tokens.new_zeros(batch, length)
+        """As `sample`, but the tokens int64 [B, *shape of the code's]."""
+        self._require_fit()
+        batch, units = len(context.tokens), self.code.units
+        uniform = context.tokens.new_zeros(batch, units)
         if self.options.temperature:
-            uniform = Noise(generators, batch, context.tokens.device).uniform(length).T.contiguous()
+            uniform = Noise(generators, batch, context.tokens.device).uniform(units).T.contiguous()
         if not self.causal:
-            nothing = torch.empty(batch, *self.shape, device=context.tokens.device)
-            return self._choose(self.logits(context, nothing), uniform.view(batch, *self.shape))
-        memory, places = self._remember(context), self._places()
-        before, past, tokens = self.start.expand(batch, 1, -1), None, []
-        for i in range(length):
-            states, past = self.decoder(before + places[i], memory, self.causal, past)
-            logits = self._constrain(self.out(states), i % self.shape[1])
-            tokens.append(self._choose(logits, uniform[:, i : i + 1]))
+            nothing = torch.zeros(batch, *self.code.shape, dtype=torch.int64, device=context.tokens.device)
+            return self._choose(self.logits(context, nothing), uniform.view(batch, *self.code.shape))
+        memory, before, past, tokens = self._remember(context), self.start.expand(batch, 1, -1), None, []
+        done = torch.zeros(batch, 1, dtype=torch.int64, device=context.tokens.device)
+        while (done < units).any():  # every token but the end spells something, so this ends
+            states, past = self.decoder(before + self._place(done), memory, self.causal, past)
+            at = len(tokens)
+            tokens.append(self._choose(self._constrain(self.out(states), done), uniform[:, at : at + 1]))
+            done = done + self.code.spans(tokens[-1])
             before = self.embedding(tokens[-1])
-        return torch.cat(tokens, dim=1).view(batch, *self.shape)
+        return torch.cat(tokens, dim=1).unflatten(1, self.code.shape)
 
-    def _places(self) -> Tensor:
-        """Embedding of each token's time and dimension [Tp * A, width]."""
-        return (self.time_place + self.dim_place).flatten(0, 1)
+    def _place(self, starts: Tensor) -> Tensor:
+        """Embedding [..., width] of the unit that a token begins with, int64 [...]; past the last, that of the last."""
+        places = (self.row_place + self.column_place).flatten(0, 1)
+        return F.embedding(starts.clamp_max(self.code.units - 1), places)
+
+    def _require_fit(self) -> None:
+        if not self.code.fitted:
+            raise ValueError(
+                f"policy.head.token: found code {self.options.code!r} without data, wanted `fit` with the training's "
+                "chunks before anything else"
+            )
 
     def _remember(self, context: TokenGroup) -> Memory:
         if tuple(context.tokens.shape[1:]) != self.context_shape:
@@ -186,19 +181,18 @@ class TokenHead(ActionHead):
         tokens = context.tokens.masked_fill(~context.mask[..., None], 0)
         return self.decoder.remember(self.dropout(self.project(tokens)) + self.context_place, context.mask)
 
-    def _constrain(self, logits: Tensor, dim: int | None = None) -> Tensor:
-        """Logits [..., A, bins], or [..., bins] of one dimension, in float32 and with no chance for other bins."""
-        allowed = self.bins.allowed if dim is None else self.bins.allowed[dim]
-        return logits.float().masked_fill(~allowed, float("-inf"))
+    def _constrain(self, logits: Tensor, starts: Tensor) -> Tensor:
+        """Logits [..., entries] in float32, with no chance for what may not follow after `starts` [...] units."""
+        return logits.float().masked_fill(~self.code.allowed_next(starts), float("-inf"))
 
     def _choose(self, logits: Tensor, uniform: Tensor) -> Tensor:
-        """Tokens [...] of logits [..., bins]: the likeliest, or where `uniform` [...] falls in the distribution."""
+        """Tokens [...] of logits [..., entries]: the likeliest, or where `uniform` [...] falls in the distribution."""
         if not math.isfinite(logits.amax(-1).sum()):
             raise ValueError("action tokens: found logits that are not finite, wanted finite context and weights")
         if self.options.temperature == 0:
             return logits.argmax(-1)
         cumulative = (logits / self.options.temperature).softmax(-1).cumsum(-1)
         reached = uniform[..., None] * cumulative[..., -1:]
-        # A bin without probability adds nothing to the sum, so "first beyond" never lands on it.
+        # A token without probability adds nothing to the sum, so "first beyond" never lands on it.
         token = torch.searchsorted(cumulative, reached, right=True)[..., 0]
         return torch.minimum(token, (cumulative < cumulative[..., -1:]).sum(-1))

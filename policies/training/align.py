@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ...datasets.language import LANGUAGES, caption, phrase
 from ...datasets.sampling import ShuffledOrder
 from ..backbones.image import STRIDE
+from ..backbones.modular import ModularBackbone
 from ..backbones.text import ROLES, TextFeatures
 from ..config import HeadConfig, StageConfig
 from ..heads.regression import RegressionHead
@@ -170,7 +171,7 @@ class AlignObjective(nn.Module):
         if not stage.instructions + stage.phrases:
             raise ValueError("align.instructions and align.phrases: both are 0, wanted something to ground; raise one")
         self.policy, self.stage = policy, stage
-        config, backbone = policy.config, policy.backbone
+        config, backbone = policy.config, self._backbone
         side = HeadConfig(kind="regression", context_width=128, denoiser_width=256)
         sizes = config.backbone
         self.contrastive = Contrastive(
@@ -181,12 +182,16 @@ class AlignObjective(nn.Module):
         )
 
     @property
+    def _backbone(self) -> ModularBackbone:
+        return cast(ModularBackbone, self.policy.backbone)
+
+    @property
     def parts(self) -> dict[str, nn.Module]:
         """Modules by the name a stage calls them."""
         return {**self.policy.parts, "contrastive": self.contrastive, "action": self.action}
 
     def forward(self, batch: AlignBatch) -> Losses:
-        backbone, stage = self.policy.backbone, self.stage
+        backbone, stage = self._backbone, self.stage
         size, phrases = len(batch.instructions), stage.phrases
         # Instructions, phrases and captions apart: each is padded only to the longest of its kind.
         text = backbone.encode_text(batch.instructions)
@@ -229,7 +234,7 @@ class AlignObjective(nn.Module):
         horizon = self.policy.config.obs_horizon
         frames = frames[:, None].expand(-1, horizon, -1)
         proprio = batch.proprio[:, None].expand(-1, horizon, -1)
-        context = self.policy.backbone.assemble(frames, proprio, text.states, text.mask)
+        context = self._backbone.assemble(frames, proprio, text.states, text.mask)
         return self.action.loss(context, batch.actions, batch.is_pad).total
 
 

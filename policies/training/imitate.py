@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ...datasets.sampling import ShuffledOrder
+from ..backbones.modular import ModularBackbone
 from ..backbones.text import TextFeatures
 from ..config import StageConfig
 from ..interfaces import Losses, Observation
@@ -26,6 +27,8 @@ class Windows(Protocol):
     def __len__(self) -> int: ...
 
     def batch(self, indices: np.ndarray) -> dict[str, Any]: ...
+
+    def numbers(self, indices: np.ndarray) -> dict[str, Any]: ...
 
     def frames(self, camera: str) -> np.ndarray: ...
 
@@ -69,12 +72,12 @@ class ImitationBatch:
 
 @torch.no_grad()
 def encode_store(
-    policy: Policy, windows: Windows, frame_texts: Sequence[str], proprio: Tensor
+    backbone: ModularBackbone, windows: Windows, frame_texts: Sequence[str], proprio: Tensor
 ) -> tuple[EncodedFrames, list[str]]:
     """Encode each frame of a store once, given the instruction of its episode.
 
     Args:
-        policy: whose backbone is frozen from here on.
+        backbone: frozen from here on.
         windows: of the store.
         frame_texts: the instruction of each of the F frames.
         proprio: normalised, at each of the frames, [F, P].
@@ -82,12 +85,11 @@ def encode_store(
     Returns:
         The encoded frames, and the distinct instructions in the order of `EncodedFrames.texts`.
     """
-    backbone = policy.backbone
     distinct = list(dict.fromkeys(frame_texts))
     texts = backbone.encode_text(distinct)
     place = {text: row for row, text in enumerate(distinct)}
     rows = torch.tensor([place[text] for text in frame_texts], device=backbone.device)
-    images = {camera: windows.frames(camera) for camera in policy.cameras}
+    images = {camera: windows.frames(camera) for camera in backbone.cameras}
     encoded = []
     for start in range(0, len(frame_texts), ENCODE_BATCH):
         part = slice(start, start + ENCODE_BATCH)
@@ -107,7 +109,8 @@ class ImitationBatches:
         stage: the stage's options.
         policy: for its normalisers and, with `cached`, its frozen backbone.
         seed: of the order.
-        cached: encode every frame now, once, standardise the projector's inputs by them, and serve encoded windows.
+        cached: keep all windows in memory, normalised; a backbone that sees encodes every frame now, once, and
+            standardises the projector's inputs by them.
     """
 
     def __init__(
@@ -124,45 +127,51 @@ class ImitationBatches:
         self.rank, self.processes = rank, processes
         self.order = ShuffledOrder(len(windows), min(stage.batch_size, len(windows)), seed)
         self.encoded: EncodedFrames | None = None
+        self.cached = cached
         if cached:
-            self._encode()
+            self._keep()
 
-    def _encode(self) -> None:
-        table = _numbers(self.windows)
-        index = torch.from_numpy(table["frame_index"])
-        texts = [""] * len(self.windows.frames(next(iter(self.policy.cameras))))
-        for rows, text in zip(table["frame_index"].tolist(), table["instruction"], strict=True):
-            for row in rows:
-                texts[row] = text
-        device = self.policy.backbone.device
-        self.proprio = self.policy.proprio_normaliser.normalise(torch.from_numpy(table["proprio"]).to(device))
-        of_frames = self.proprio.new_zeros(len(texts), self.proprio.shape[-1])
-        of_frames[index.flatten().to(device)] = self.proprio.flatten(0, 1)
-        self.encoded, distinct = encode_store(self.policy, self.windows, texts, of_frames)
-        self.policy.backbone.projector.standardise(self.encoded.frames)
-        place = {text: row for row, text in enumerate(distinct)}
-        self.frame_index = index.to(device)
-        self.text_index = torch.tensor([place[text] for text in table["instruction"]], device=device)
+    def _keep(self) -> None:
+        table = self.windows.numbers(np.arange(len(self.windows)))
+        device, backbone = self.policy.backbone.device, self.policy.backbone
         self.instructions: list[str] = table["instruction"]
+        self.proprio = self.policy.proprio_normaliser.normalise(torch.from_numpy(table["proprio"]).to(device))
         self.actions = self.policy.action_normaliser.normalise(torch.from_numpy(table["actions"]).to(device))
         self.is_pad = torch.from_numpy(table["is_pad"]).to(device)
+        if isinstance(backbone, ModularBackbone):
+            self._encode(backbone)
+
+    def _encode(self, backbone: ModularBackbone) -> None:
+        index = torch.from_numpy(self.windows.frame_index(np.arange(len(self.windows))))
+        texts = [""] * len(self.windows.frames(backbone.cameras[0]))
+        for rows, text in zip(index.tolist(), self.instructions, strict=True):
+            for row in rows:
+                texts[row] = text
+        self.frame_index = index.to(backbone.device)
+        of_frames = self.proprio.new_zeros(len(texts), self.proprio.shape[-1])
+        of_frames[self.frame_index.flatten()] = self.proprio.flatten(0, 1)
+        self.encoded, distinct = encode_store(backbone, self.windows, texts, of_frames)
+        backbone.projector.standardise(self.encoded.frames)
+        place = {text: row for row, text in enumerate(distinct)}
+        self.text_index = torch.tensor([place[text] for text in self.instructions], device=backbone.device)
 
     def __call__(self, step: int) -> ImitationBatch:
         indices = self.order.indices(step)[self.rank :: self.processes]
-        return self.raw(indices) if self.encoded is None else self.from_cache(indices)
+        return self.from_cache(indices) if self.cached else self.raw(indices)
 
     def from_cache(self, indices: np.ndarray) -> ImitationBatch:
-        """Encoded windows."""
-        if self.encoded is None:
-            raise ValueError("these batches were made with cached=False, so no frame is encoded")
+        """Windows from memory."""
+        if not self.cached:
+            raise ValueError("these batches were made with cached=False, so no window is kept")
         rows = torch.from_numpy(indices).to(self.actions.device)
+        encoded = self.encoded
         return ImitationBatch(
             proprio=self.proprio[rows],
             actions=self.actions[rows],
             is_pad=self.is_pad[rows],
             instructions=[self.instructions[i] for i in indices],
-            frames=self.encoded.frames[self.frame_index[rows]],
-            text=self.encoded.texts.select(self.text_index[rows]),
+            frames=encoded.frames[self.frame_index[rows]] if encoded else None,
+            text=encoded.texts.select(self.text_index[rows]) if encoded else None,
         )
 
     def raw(self, indices: np.ndarray) -> ImitationBatch:
@@ -184,7 +193,8 @@ class ImitationObjective(nn.Module):
     def __init__(self, policy: Policy, stage: StageConfig, bf16: bool = False) -> None:
         super().__init__()
         self.policy, self.stage, self.bf16 = policy, stage, bf16
-        policy.backbone.projector.set_noise(stage.frame_noise)
+        if isinstance(policy.backbone, ModularBackbone):
+            policy.backbone.projector.set_noise(stage.frame_noise)
 
     @property
     def parts(self) -> dict[str, nn.Module]:
@@ -196,7 +206,7 @@ class ImitationObjective(nn.Module):
         proprio = batch.proprio
         if self.training and self.stage.proprio_noise:
             proprio = proprio + self.stage.proprio_noise * torch.randn_like(proprio)
-        if batch.frames is not None and batch.text is not None:
+        if isinstance(backbone, ModularBackbone) and batch.frames is not None and batch.text is not None:
             context = backbone.assemble(batch.frames, proprio, batch.text.states, batch.text.mask)
         else:
             context = backbone(Observation(batch.images or {}, proprio, batch.instructions))
@@ -209,16 +219,3 @@ class ImitationObjective(nn.Module):
 def is_frozen(stage: StageConfig) -> bool:
     """Whether a stage leaves perception as it is, so that frames can be encoded once."""
     return not any(stage.trainable.get(name, 0.0) for name in PERCEPTION)
-
-
-def _numbers(windows: Windows) -> dict[str, Any]:
-    """Everything but the images of all windows: proprio, actions, is_pad, frame_index arrays and the instructions."""
-    parts: list[Mapping[str, Any]] = []
-    for start in range(0, len(windows), 1024):
-        indices = np.arange(start, min(start + 1024, len(windows)))
-        items = windows.batch(indices)
-        parts.append({**items, "frame_index": windows.frame_index(indices)})
-    arrays = {
-        name: np.concatenate([p[name] for p in parts]) for name in ("proprio", "actions", "is_pad", "frame_index")
-    }
-    return {**arrays, "instruction": [text for part in parts for text in part["instruction"]]}

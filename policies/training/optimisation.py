@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import torch
 from diffusers.training_utils import EMAModel
@@ -93,6 +94,19 @@ class Optimisation:
         """Move the average towards the weights."""
         if self.average is not None:
             self.average.step(self.parameters.values())
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Within, the average is the weights."""
+        if self.average is None:
+            yield
+            return
+        self.average.store(self.parameters.values())
+        self.average.copy_to(self.parameters.values())
+        try:
+            yield
+        finally:
+            self.average.restore(self.parameters.values())
 
     def adopt_average(self) -> None:
         """End of the stage: the average becomes the weights."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 
 from ...datasets.findings import GateReport
 from ...datasets.grounding import GroundingDataset
@@ -51,7 +52,10 @@ def prepare(config: TrainConfig, store_path: str, checked: GateReport | None = N
     store = TrajectoryStore.open(store_path)
     require_ok(store, checked)
     known = store.env_spec.camera_names
-    cameras = config.cameras or known
+    sees = config.policy.backbone.kind != "state"
+    if (config.align.steps or config.perceive.steps) and not sees:
+        raise ValueError("align.steps, perceive.steps: the backbone 'state' sees and reads nothing; set both to 0")
+    cameras = (config.cameras or known) if sees else ()
     for camera in cameras:
         if camera not in known:
             raise ValueError(f"cameras: {camera!r} is not in {store_path}, which has {list(known)}")
@@ -89,6 +93,14 @@ def train_tokenizer(config: TrainConfig, prepared: Prepared) -> TextTokenizer:
                 texts.update(caption(scene, rng, language) for _ in range(CAPTIONS_FOR_TOKENIZER))
     backbone = config.policy.backbone
     return TextTokenizer.train(texts, backbone.vocabulary, backbone.max_text_tokens)
+
+
+def fit_head(policy: Policy, prepared: Prepared) -> None:
+    """Give the head what it takes from the data: all chunks of the store, normalised."""
+    windows, device = prepared.windows, policy.action_low.device
+    numbers = windows.numbers(np.arange(len(windows)))
+    actions = policy.action_normaliser.normalise(torch.from_numpy(numbers["actions"]).to(device))
+    policy.head.fit(actions, torch.from_numpy(numbers["is_pad"]).to(device))
 
 
 def new_policy(config: TrainConfig, prepared: Prepared, tokenizer: TextTokenizer) -> Policy:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -22,16 +23,21 @@ from .checkpoints import Checkpoint, Checkpoints
 from .imitate import ImitationBatches, ImitationObjective, is_frozen
 from .log import StageProgress, TrainingLog
 from .optimisation import Optimisation, use_bf16
-from .preparation import Prepared, new_policy, prepare, train_tokenizer
+from .perceive import PerceiveBatches, PerceiveObjective
+from .preparation import Prepared, fit_head, new_policy, prepare, train_tokenizer
 
 Hook = Callable[[str, Policy], None]
-BOOKKEEPING = ("threads", "log_every", "checkpoint_every", "keep_checkpoints", "tensorboard", "overwrite")
+BOOKKEEPING = (
+    *("threads", "log_every", "checkpoint_every", "keep_checkpoints", "policy_every", "keep_policies"),
+    *("tensorboard", "overwrite"),
+)
 
 
 def plan(config: TrainConfig) -> list[tuple[str, StageConfig]]:
-    """The stages that will run, by name. Without alignment, "unaligned" stands in for "imitate"."""
-    second = ("imitate", config.imitate) if config.align.steps else ("unaligned", config.unaligned)
-    stages = [("align", config.align), second, ("finetune", config.finetune)]
+    """The stages that will run, by name. Without alignment and perception, "unaligned" stands in for "imitate"."""
+    prepared = config.align.steps or config.perceive.steps
+    actions = ("imitate", config.imitate) if prepared else ("unaligned", config.unaligned)
+    stages = [("align", config.align), ("perceive", config.perceive), actions, ("finetune", config.finetune)]
     return [(name, stage) for name, stage in stages if stage.steps]
 
 
@@ -44,6 +50,7 @@ def step_seed(seed: int, *place: int) -> int:
 class Run:
     """What every stage of a run shares."""
 
+    out: Path
     config: TrainConfig
     prepared: Prepared
     policy: Policy
@@ -64,7 +71,7 @@ def train(
     Args:
         config: the run.
         store_path: a TrajectoryStore.
-        out_dir: gets training.jsonl, tensorboard/, checkpoints/ and policy/.
+        out_dir: gets training.jsonl, tensorboard/, checkpoints/, policy/ and, with `policy_every`, policies/.
         hooks: called with (stage name, policy in evaluation mode) after every stage.
         checked: what the gate has just said of the store; it is not asked again.
 
@@ -78,7 +85,9 @@ def train(
     out = Path(out_dir)
     stages = plan(config)
     if not stages:
-        raise ValueError("align.steps, imitate.steps or unaligned.steps, finetune.steps: all are 0, nothing to train")
+        raise ValueError(
+            "align.steps, perceive.steps, imitate.steps or unaligned.steps, finetune.steps: all are 0, nothing to train"
+        )
     torch.set_num_threads(config.threads)
     accelerator = Accelerator(cpu=not torch.cuda.is_available())
     prepared = prepare(config, str(store_path), checked)
@@ -94,9 +103,11 @@ def train(
         else train_tokenizer(config, prepared)
     )
     policy = new_policy(config, prepared, tokenizer).to(accelerator.device)
+    if not found:
+        fit_head(policy, prepared)
     log = TrainingLog(out, config.tensorboard, enabled=accelerator.is_main_process)
     log.rewind([name for name, _ in stages], first, found.step if found else 0)
-    run = Run(config, prepared, policy, accelerator, checkpoints, log)
+    run = Run(out, config, prepared, policy, accelerator, checkpoints, log)
     if found:
         log.say(f"resuming after step {found.step} of stage {first + 1} of {len(stages)}")
         if found.step == 0:
@@ -126,6 +137,9 @@ def _run_stage(run: Run, index: int, name: str, stage: StageConfig, found: Check
     if name == "align" and run.prepared.grounding is not None:
         objective: Any = AlignObjective(policy, stage).to(accelerator.device)
         batches: Any = AlignBatches(run.prepared.grounding, stage, policy, run.prepared.vocabulary, seed, *shard)
+    elif name == "perceive":
+        batches = PerceiveBatches(run.prepared.windows, stage, policy, seed, *shard)
+        objective = PerceiveObjective(policy, stage, batches.points.shape[1]).to(accelerator.device)
     else:
         cached = is_frozen(stage)
         objective = ImitationObjective(policy, stage, bf16)
@@ -169,10 +183,23 @@ def _run_stage(run: Run, index: int, name: str, stage: StageConfig, found: Check
             if done % config.checkpoint_every == 0 and done < stage.steps and accelerator.is_main_process:
                 state = objective.state_dict()
                 run.checkpoints.save(Checkpoint(index, done, state, optimisation.state(), policy.tokenizer.to_json()))
+            if _keeps_policy(config, name, done) and accelerator.is_main_process:
+                with optimisation.averaged():
+                    _keep_policy(policy, run.out / "policies", done, config.keep_policies)
     optimisation.adopt_average()
     policy.requires_grad_(False)
     if accelerator.is_main_process:
         run.checkpoints.save(Checkpoint(index + 1, 0, policy.state_dict(), {}, policy.tokenizer.to_json()))
+
+
+def _keeps_policy(config: TrainConfig, stage: str, done: int) -> bool:
+    return bool(config.policy_every) and stage == plan(config)[-1][0] and done % config.policy_every == 0
+
+
+def _keep_policy(policy: Policy, folder: Path, step: int, keep: int) -> None:
+    policy.save(folder / f"{step:08d}")
+    for old in sorted(folder.glob("[0-9]*"))[:-keep]:
+        shutil.rmtree(old)
 
 
 def _identity(config: TrainConfig, prepared: Prepared) -> dict[str, Any]:

@@ -40,6 +40,13 @@ def test_percentiles_leave_outliers_to_the_outermost_bins() -> None:
     np.testing.assert_array_equal(restored.encode(rows), bins.encode(rows))
 
 
+def test_a_dimension_that_hardly_ever_moves_keeps_its_range() -> None:
+    rows = np.zeros((1000, 2))
+    rows[:5, 0], rows[:, 1] = np.linspace(-1, 2, 5), 0.7
+    bins = ActionBins.fit(rows)
+    assert (bins.low.tolist(), bins.high.tolist()) == ([-1.0, 0.7], [2.0, 0.7])
+
+
 @pytest.mark.parametrize(
     ("act", "message"),
     [

@@ -7,7 +7,7 @@ import pytest
 
 from deixis.datasets.store import TrajectoryStore
 from deixis.datasets.timestamps import check_store
-from deixis.envs.collect import CollectionError, Demonstrator, collect
+from deixis.envs.collect import Attempts, CollectionError, collect
 from deixis.envs.config import CollectConfig
 
 
@@ -44,7 +44,7 @@ def test_segmentation_has_its_own_slower_clock(store: TrajectoryStore) -> None:
 
 def test_the_clean_action_is_recorded() -> None:
     """With noise the arm goes elsewhere, yet the recorded action is what the expert asked for."""
-    episode = Demonstrator(CollectConfig(noise=0.3, workers=1), 0).attempt(0)
+    episode = Attempts(CollectConfig(noise=0.3, workers=1), 0)(0)
     assert episode is not None
     proprio, actions = episode.streams["proprio"].values, episode.streams["action"].values
     moved = np.diff(proprio[:, :3], axis=0)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ OBJECTS = ("red cube", "blue cube", "green ball", "yellow cylinder")
 @pytest.fixture
 def make_record() -> Callable[..., EpisodeRecord]:
     def make(task: str = "lift", index: int = 0, condition: str = "correct", **changes) -> EpisodeRecord:
-        values = {
+        values: dict[str, Any] = {
             "suite": "tabletop-demo",
             "task": task,
             "index": index,
@@ -33,7 +34,8 @@ def make_record() -> Callable[..., EpisodeRecord]:
             "versions": {"python": "3.11.2", "torch": "2.13.0"},
             "wall_s": 0.25 + index / 100,
         }
-        return EpisodeRecord(**(values | changes))
+        success: dict[str, Any] = {"score": float(changes.get("success", True))}
+        return EpisodeRecord(**(values | success | changes))
 
     return make
 

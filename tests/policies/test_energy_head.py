@@ -67,7 +67,8 @@ def test_loss_has_gradients_and_samples_are_bounded_and_independent_of_the_batch
         assert head.sample(whole).shape == together.shape == (3, HORIZON, DIM)
     assert together.abs().max() <= 1
     torch.testing.assert_close(together[1:2], alone, atol=1e-4, rtol=0)
-    assert not torch.equal(head.sample(whole, generators(8, 9, 10)), together)
+    if head.options.draw == "sample":  # a minimum may be found from any start
+        assert not torch.equal(head.sample(whole, generators(8, 9, 10)), together)
 
 
 @pytest.mark.parametrize("objective", ["ranking", "info_nce"])
@@ -207,12 +208,10 @@ def test_energies_rank_as_the_density() -> None:
     line = torch.linspace(-0.9, 0.9, 25)
     grid = torch.cartesian_prod(line, line)[:, None]
     with torch.no_grad():
-        condition = head.conditioning(as_context(torch.zeros(1, 1)))
-        energy = head.energy(grid, head.energy.modulation(condition))[:, 0]
+        energy = head.energies(as_context(torch.zeros(1, 1)), grid[:, :, None])[:, 0]
         assert head.proposal is not None
-        everything = torch.ones(1, 2, dtype=torch.bool)
-        proposal = head.proposal(as_context(torch.zeros(1, 1))).log_prob(grid, everything)[:, 0]
-    density = truth.log_prob(grid, everything)[:, 0]
+        proposal = head.proposal(as_context(torch.zeros(1, 1))).log_prob(grid)[:, 0]
+    density = truth.log_prob(grid)[:, 0]
     ranks = float(spearmanr(-energy, density).statistic)  # pyright: ignore
     print("spearman", ranks, float(spearmanr(proposal, density).statistic))  # pyright: ignore
     assert ranks > 0.9
@@ -259,9 +258,9 @@ def errors_in_sixteen_dimensions(objective: Any) -> dict[str, float]:
         torch.manual_seed(1)
         distance = 10 ** (torch.rand(4000, 1, 1) * 2 - 2)
         neighbours = sided(waves(x + 0.3 * distance * torch.randn(4000, 16, 1)))
-        candidates = (neighbours + 0.3 * distance[..., None] * torch.randn(4000, 16, 8, 2)).flatten(2)
-        energy = head.energy(candidates, head.energy.modulation(head.conditioning(as_context(x))))
-        found["common"] = error(pick(candidates, energy.argmin(0)).unflatten(1, (8, 2)))
+        candidates = neighbours + 0.3 * distance[..., None] * torch.randn(4000, 16, 8, 2)
+        lowest = pick(candidates.flatten(2), head.energies(as_context(x), candidates).argmin(0))
+        found["common"] = error(lowest.unflatten(1, (8, 2)))
     return found
 
 

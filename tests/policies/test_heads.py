@@ -30,7 +30,9 @@ HORIZON, DIM, TOKENS, WIDTH = 4, 3, 5, 8
 
 def make(config: HeadConfig) -> ActionHead:
     torch.manual_seed(0)
-    return build_head(config, HORIZON, DIM, TOKENS, WIDTH)
+    head = build_head(config, HORIZON, DIM, TOKENS, WIDTH)
+    head.fit(torch.rand(100, HORIZON, DIM) * 2 - 1, torch.zeros(100, HORIZON, dtype=torch.bool))
+    return head
 
 
 def context(batch: int = 3) -> TokenGroup:

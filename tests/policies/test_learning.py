@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from deixis.policies.backbones.modular import ModularBackbone
 from deixis.policies.backbones.text import ROLES
 from deixis.policies.config import StageConfig
 from deixis.policies.policy import Observation, Policy
@@ -36,6 +37,7 @@ def test_grounding_finds_the_named_colour_and_the_action_follows_it(tmp_path: Pa
 
     with torch.inference_mode():
         backbone = policy.backbone
+        assert isinstance(backbone, ModularBackbone)
         phrases = [episode.meta["goal"]["target"] for episode in episodes]
         chinese = [NOUNS[text.split()[0]] for text in phrases]
         for texts in (phrases, chinese):

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import ks_2samp
 from torch import Tensor
-from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal
+from torch.distributions import Categorical, Independent, MixtureSameFamily, MultivariateNormal, Normal
 
 from deixis.policies.config import HeadConfig
 from deixis.policies.heads.mixture import MINIMUM_STD, GaussianMixture, MixtureHead, Noise
@@ -49,17 +49,39 @@ def test_log_density_is_that_of_torch(seed: int, batch: int, components: int, di
     normals = Independent(Normal(mixture.mean, mixture.std), 1)
     reference = MixtureSameFamily(Categorical(logits=mixture.logits), normals)
     chunks = torch.randn(5, batch, dim, generator=torch.Generator().manual_seed(seed))
-    everything = torch.ones(batch, dim, dtype=torch.bool)
-    torch.testing.assert_close(mixture.log_prob(chunks, everything), reference.log_prob(chunks))
+    torch.testing.assert_close(mixture.log_prob(chunks), reference.log_prob(chunks))
 
 
-def test_log_density_of_some_dimensions_is_that_of_the_marginal() -> None:
-    mixture = random_mixture(0, 2, 3, 5)
-    keep = torch.tensor([[True, False, True, True, False]]).expand(2, 5)
-    marginal = GaussianMixture(mixture.logits, mixture.mean[..., keep[0]], mixture.std[..., keep[0]])
-    chunks = torch.randn(4, 2, 5)
-    expected = marginal.log_prob(chunks[..., keep[0]], torch.ones(2, 3, dtype=torch.bool))
-    torch.testing.assert_close(mixture.log_prob(chunks, keep), expected)
+def test_along_a_basis_the_gaussians_are_independent() -> None:
+    """Against torch's multivariate normal with the covariance that follows: density, draws and centres."""
+    basis = torch.linalg.qr(torch.randn(4, 4, generator=torch.Generator().manual_seed(1)))[0]
+    plain = random_mixture(0, 1, 1, 4)
+    mixture = GaussianMixture(plain.logits, plain.mean, plain.std, basis)
+    covariance = basis.T @ torch.diag(plain.std[0, 0].square()) @ basis
+    normal = MultivariateNormal(plain.mean[0, 0] @ basis, covariance)
+    chunks = torch.randn(6, 1, 4)
+    torch.testing.assert_close(mixture.log_prob(chunks)[:, 0], normal.log_prob(chunks[:, 0]), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(mixture.centres()[0, 0], normal.mean)
+    draws = mixture.sample(40_000, generators(0))[:, 0]
+    assert ((draws.T.cov() - covariance).abs() < 0.05 * covariance.diagonal().max()).all()
+
+
+def test_draws_are_as_smooth_as_the_demonstrations() -> None:
+    """Ramps of any slope: draws bend as little as they do, where noise on each action by itself would bend them."""
+    torch.manual_seed(0)
+    config = HeadConfig(kind="mixture", context_width=16, denoiser_width=64, components=1)
+    head = MixtureHead(config, 8, 1, 1, 1)
+    optimizer = torch.optim.Adam(head.parameters(), lr=1e-2)
+    nothing = TokenGroup(torch.zeros(64, 1, 1), torch.ones(64, 1, dtype=torch.bool))
+    for _ in range(300):
+        ramps = (torch.rand(64, 1, 1) - 0.5) * torch.linspace(-1, 1, 8)[:, None]
+        loss = head.loss(nothing, ramps, torch.zeros(64, 8, dtype=torch.bool)).total
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    draws = head.sample(nothing, generators(*range(64)))[..., 0]
+    bends = draws.diff(n=2, dim=1).std()
+    assert draws[:, -1].std() > 0.1 and bends < 0.25 * draws[:, -1].std()
 
 
 def test_draws_have_the_moments_of_the_mixture() -> None:

@@ -25,14 +25,16 @@ Observe = Callable[..., Observation]
 
 def make(tokenizer: TextTokenizer, **head: object) -> Policy:
     torch.manual_seed(0)
-    return Policy(
+    policy = Policy(
         replace(TINY_POLICY, head=replace(TINY_HEAD, **head)),  # type: ignore[arg-type]
         SPEC,
         ["front", "wrist"],
         MinMaxNormaliser.fit(np.array([[-1.0, -2.0, 1.0], [1.0, 2.0, 1.0]], np.float32)),
         MinMaxNormaliser.fit(np.array([[-0.9, -1.0], [0.5, 1.0]], np.float32)),
         tokenizer,
-    ).eval()
+    )
+    policy.head.fit(torch.rand(100, 4, 2) * 2 - 1, torch.zeros(100, 4, dtype=torch.bool))
+    return policy.eval()
 
 
 def generators(*seeds: int) -> list[torch.Generator]:

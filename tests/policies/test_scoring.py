@@ -14,6 +14,7 @@ from deixis.datasets.episode import Episode
 from deixis.datasets.normalisation import MinMaxNormaliser
 from deixis.datasets.store import TrajectoryStore
 from deixis.policies.backbones.image import STRIDE
+from deixis.policies.backbones.modular import ModularBackbone
 from deixis.policies.backbones.tokenizer import TextTokenizer
 from deixis.policies.objectives.grounding import grounding_loss, mask_targets
 from deixis.policies.policy import Policy
@@ -47,6 +48,7 @@ def aligned(tmp_path_factory: pytest.TempPathFactory) -> Path:
             TextTokenizer.train(texts, 200, 16),
         )  # fmt: skip
         backbone = policy.backbone
+        assert isinstance(backbone, ModularBackbone)
         optimiser = torch.optim.AdamW(backbone.parameters(), lr=3e-3)
         for step in range(150):
             batch = torch.randperm(len(episodes), generator=torch.Generator().manual_seed(step))[:16]

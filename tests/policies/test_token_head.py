@@ -13,20 +13,31 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import ks_2samp
 
+from deixis.datasets.bins import ActionBins
 from deixis.policies.action_text import FIELDS, ActionVocabulary, actions_to_text, text_to_actions
 from deixis.policies.config import HeadConfig, TokenConfig
+from deixis.policies.heads.bin_tokens import BinCode
 from deixis.policies.heads.regression import RegressionHead
-from deixis.policies.heads.token import TokenHead, ValueBins
+from deixis.policies.heads.token import TokenHead
 from deixis.policies.interfaces import ActionHead, TokenGroup
 
 HORIZON, DIM, TOKENS, WIDTH = 4, 3, 5, 8
-TINY = TokenConfig(bins=16, width=16, layers=2, heads=2)
+TINY = TokenConfig(bins=16, range="limits", width=16, layers=2, heads=2)
 DECODINGS = ("autoregressive", "parallel")
 
 
 def make(horizon: int = HORIZON, dim: int = DIM, **options: Any) -> TokenHead:
     torch.manual_seed(0)
     return TokenHead(HeadConfig(kind="token", token=replace(TINY, **options)), horizon, dim, TOKENS, WIDTH)
+
+
+def make_bins(count: int, dim: int = 1, binary: tuple[int, ...] = (), fit: torch.Tensor | None = None) -> BinCode:
+    """Bins between the limits, or between the percentiles of the actions [N, dim] to fit."""
+    token = TokenConfig(bins=count, range="limits" if fit is None else "percentile", binary=binary)
+    bins = BinCode(token, 1, dim)
+    if fit is not None:
+        bins.fit(fit[:, None], torch.zeros(len(fit), 1, dtype=torch.bool))
+    return bins
 
 
 def context(batch: int = 3) -> TokenGroup:
@@ -52,7 +63,7 @@ def generators(*seeds: int) -> list[torch.Generator]:
 
 @given(st.integers(2, 5000))
 def test_every_bin_has_its_own_value_and_comes_back_from_it(count: int) -> None:
-    bins = ValueBins(count, 1)
+    bins = make_bins(count)
     every = torch.arange(count)[:, None]
     values = bins.decode(every)
     assert torch.equal(bins.encode(values), every)
@@ -61,14 +72,14 @@ def test_every_bin_has_its_own_value_and_comes_back_from_it(count: int) -> None:
 
 @given(st.lists(st.floats(-3, 3, width=32), min_size=1), st.integers(2, 300))
 def test_a_value_errs_by_half_a_bin_at_most_and_values_beyond_are_clipped(values: list[float], count: int) -> None:
-    bins = ValueBins(count, 1)
+    bins = make_bins(count)
     actions = torch.tensor(values)[:, None]
     error = (bins.decode(bins.encode(actions)) - actions.clamp(-1, 1)).abs()
     assert error.max() <= 1 / count + 1e-6
 
 
 def test_a_binary_dimension_has_two_bins_and_exact_values() -> None:
-    bins = ValueBins(16, 2, binary=(1,))
+    bins = make_bins(16, 2, binary=(1,))
     tokens = bins.encode(torch.tensor([[0.9, -1.0], [0.9, -0.2], [0.9, 0.3], [0.9, 1.0]]))
     assert tokens.tolist() == [[15, 0], [15, 0], [15, 15], [15, 15]]
     assert bins.decode(tokens)[:, 1].tolist() == [-1, -1, 1, 1]
@@ -76,6 +87,60 @@ def test_a_binary_dimension_has_two_bins_and_exact_values() -> None:
     assert wrong.tolist() == [[False, True], [True, False], [True, False]]
     with pytest.raises(ValueError, match="found 1 of 2 that are no bin"):
         bins.decode(torch.tensor([[3, 3]]))
+
+
+def skewed(count: int = 2000) -> torch.Tensor:
+    """Actions [count, 4]: around 0.5 with outliers, a gripper, a constant, and one that hardly ever moves."""
+    generator = torch.Generator().manual_seed(3)
+    actions = torch.stack([0.5 + 0.1 * torch.randn(count, generator=generator), *torch.zeros(3, count)], dim=1)
+    actions[0, 0], actions[1, 0] = -1.0, 1.0
+    actions[:, 1] = torch.where(torch.rand(count, generator=generator) < 0.5, -1.0, 1.0)
+    actions[:, 2] = 0.3
+    actions[:5, 3] = torch.linspace(-1, 1, 5)
+    return actions
+
+
+@given(st.integers(2, 5000))
+def test_every_bin_between_percentiles_comes_back_too(count: int) -> None:
+    bins = make_bins(count, 4, (1,), skewed())
+    every = torch.arange(count)[:, None].expand(-1, 4)
+    used = ~bins.invalid(every)
+    assert used.sum(0).tolist() == [count, 2, 1, count]
+    values = bins.decode(torch.where(used, every, 0))
+    assert torch.equal(bins.encode(values)[used], every[used])
+    assert (values[:, [0, 3]].diff(dim=0) > 0).all()
+
+
+def test_percentiles_are_those_of_the_data_and_the_same_as_in_numpy() -> None:
+    actions = skewed()
+    bins = make_bins(256, 4, (1,), actions)
+    low, high = np.quantile(actions[:, 0].double(), [0.01, 0.99])
+    assert bins.low[0].item() == pytest.approx(low) and bins.high[0].item() == pytest.approx(high)
+    twin = ActionBins(bins.low.numpy(), bins.high.numpy(), 256)
+    between = torch.rand(5000, 4) * 3 - 1.5
+    alike = [0, 3]
+    tokens = bins.encode(between)[:, alike]
+    edges = (between.double().numpy() - twin.low) / (twin.high - twin.low + 1e-30) * 256
+    clear = (np.abs(edges - np.round(edges)) > 1e-3)[:, alike]
+    np.testing.assert_array_equal(tokens.numpy()[clear], twin.encode(between.numpy())[:, alike][clear])
+    np.testing.assert_allclose(bins.decode(bins.encode(between))[:, 0], bins.centres[0, tokens[:, 0]])
+    np.testing.assert_allclose(bins.centres[0], twin.decode(np.arange(256)[:, None].repeat(4, 1))[:, 0], atol=1e-6)
+
+
+def test_what_varies_too_seldom_for_percentiles_is_not_lost_and_a_constant_is_exact() -> None:
+    actions = skewed()
+    bins = make_bins(256, 4, (1,), actions)
+    found = bins.decode(bins.encode(actions))
+    assert (found - actions).abs()[:, 3].max() <= 1 / 256 + 1e-6
+    assert torch.equal(found[:, 1:3], actions[:, 1:3])
+    assert bins.rms_error.item() == pytest.approx((found - actions).square().mean().sqrt().item(), rel=1e-4)
+
+
+def test_padding_does_not_move_the_percentiles() -> None:
+    bins, padded = make_bins(16, 4, fit=skewed()), BinCode(TokenConfig(bins=16), 2, 4)
+    rows = torch.stack([skewed(), torch.full((2000, 4), 9.0)], dim=1)
+    padded.fit(rows, torch.tensor([False, True]).expand(2000, 2))
+    assert torch.equal(bins.centres, padded.centres)
 
 
 # The contract of every head
@@ -121,7 +186,7 @@ def test_padded_actions_are_not_even_read(decoding: str) -> None:
 @pytest.mark.parametrize("decoding", DECODINGS)
 def test_the_context_reaches_every_token_and_masked_tokens_reach_none(decoding: str) -> None:
     head = make(decoding=decoding).eval()
-    tokens = head.bins.encode(chunks(1))
+    tokens = head.code.encode(chunks(1))
     mask = torch.ones(1, TOKENS, dtype=torch.bool)
     seen = context(1).tokens
     other = seen.clone()
@@ -177,7 +242,7 @@ def test_the_loss_is_cross_entropy_with_smoothing_and_z_loss() -> None:
     head = make(label_smoothing=0.2, z_loss=0.01)
     is_pad = nothing_padded()
     is_pad[1, 3:] = True
-    tokens = head.bins.encode(chunks())
+    tokens = head.code.encode(chunks())
     losses = head.loss(context(), chunks(), is_pad)
     logits, target = head.logits(context(), tokens)[~is_pad].flatten(0, 1), tokens[~is_pad].flatten()
     smoothed = torch.nn.functional.cross_entropy(logits, target, label_smoothing=0.2)
@@ -206,7 +271,7 @@ def test_cached_decoding_equals_decoding_the_whole_sequence_again(binary: tuple[
 
 def test_a_token_sees_those_before_it_only() -> None:
     head = make().eval()
-    tokens = head.bins.encode(chunks())
+    tokens = head.code.encode(chunks())
     changed = tokens.clone()
     changed[:, 1, 1] = (changed[:, 1, 1] + 5) % TINY.bins
     with torch.inference_mode():
@@ -220,8 +285,9 @@ def test_a_token_sees_those_before_it_only() -> None:
 def test_no_token_is_ever_invalid(decoding: str, temperature: float, seed: int) -> None:
     head = make(decoding=decoding, temperature=temperature, binary=(0,)).eval()
     tokens = head.sample_tokens(context(2), generators(seed, seed + 1))
-    assert head.bins.invalid(tokens).sum() == 0
-    assert set(head.bins.decode(tokens)[..., 0].unique().tolist()) <= {-1.0, 1.0}
+    assert isinstance(head.code, BinCode)
+    assert head.code.invalid(tokens).sum() == 0
+    assert set(head.code.decode(tokens)[..., 0].unique().tolist()) <= {-1.0, 1.0}
 
 
 def test_draws_follow_the_distribution_of_the_logits() -> None:
@@ -285,7 +351,7 @@ def test_autoregressive_chunks_keep_to_one_of_both_modes_and_parallel_ones_mix_t
         assert isinstance(head, TokenHead)
         torch.manual_seed(4)
         samples = head.sample(seen)
-        apart[decoding] = min(p_values(samples, head.bins.decode(head.bins.encode(truth))))
+        apart[decoding] = min(p_values(samples, head.code.decode(head.code.encode(truth))))
         consistent[decoding] = (samples[:, 0] == samples[:, 1]).float().mean().item()
     assert apart["autoregressive"] > 0.001 and apart["parallel"] > 0.001, "both know the distribution of a single step"
     assert consistent["autoregressive"] > 0.97

@@ -19,7 +19,7 @@ from deixis.policies.serialisation import load_tensors
 from deixis.policies.training.imitate import ImitationBatches, ImitationObjective
 from deixis.policies.training.log import StageProgress
 from deixis.policies.training.optimisation import learning_rate_factor
-from deixis.policies.training.preparation import new_policy, prepare, train_tokenizer
+from deixis.policies.training.preparation import fit_head, new_policy, prepare, train_tokenizer
 from deixis.policies.training.train import plan, train
 
 from .conftest import tiny_config
@@ -111,7 +111,9 @@ def test_training_refuses_a_store_that_fails_the_gate(
 def prepared_policy(config: TrainConfig, store: Path) -> tuple[Policy, object]:
     prepared = prepare(config, str(store))
     torch.manual_seed(0)
-    return new_policy(config, prepared, train_tokenizer(config, prepared)), prepared.windows
+    policy = new_policy(config, prepared, train_tokenizer(config, prepared))
+    fit_head(policy, prepared)
+    return policy, prepared.windows
 
 
 @pytest.mark.parametrize("head", HEADS)

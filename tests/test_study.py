@@ -1,0 +1,115 @@
+"""`deixis study`: what its file may say, what all variants share, and that nothing is done twice."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from deixis.cli import main
+from deixis.study import read_study, study_names, variant_config
+
+DATA = Path(os.environ.get("DEIXIS_DATA", Path(__file__).parents[2] / "shared" / "data"))
+TINY = """
+preset: pusht_state
+judged: 2
+seeds: [0, 1]
+variants:
+  small: {policy.head.unet_channels: [8, 16], policy.head.inference_steps: 2}
+  l1: {policy.head.kind: regression, policy.head.denoiser_width: 32}
+"""
+SETTINGS = ["--unaligned.steps", "4", "--policy_every", "2", "--log_every", "2", "--unaligned.batch_size", "16"]
+SETTINGS += [
+    "--eval.episodes",
+    "2",
+    "--collect.episodes",
+    "2",
+    "--threads",
+    "1",
+    "--tensorboard",
+    "false",
+    "--eval.workers",
+    "1",
+]
+
+
+@pytest.mark.parametrize("name", study_names())
+def test_every_study_that_comes_with_deixis_can_be_read(name: str) -> None:
+    study = read_study(name)
+    for variant, suite in itertools.product(study.variants, study.suites or [None]):
+        config = variant_config(study, variant, study.seeds[0], suite)
+        if study.judged > 1:
+            stage = config.unaligned if not config.align.steps else config.imitate
+            assert config.policy_every * study.judged <= stage.steps and config.keep_policies >= study.judged
+
+
+def test_a_variant_is_the_preset_with_its_settings(tmp_path: Path) -> None:
+    file = tmp_path / "tiny.yaml"
+    file.write_text(TINY)
+    study = read_study(str(file))
+    config = variant_config(study, "small", 1, None, ["--policy.head.inference_steps", "3"])
+    assert config.policy.head.unet_channels == (8, 16) and config.seed == 1
+    assert config.policy.head.inference_steps == 3, "what the user types wins"
+    assert config.policy.backbone.kind == "state", "the rest is the preset's"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("preset: pusht_state", "wanted preset, variants"),
+        ("preset: pusht_state\nvariants: {}\n", "variants: found {}"),
+        ("preset: pusht_state\nvariants: {a: 3}\n", "variants: found"),
+        ("preset: pusht_state\nvariants: {a: {}}\nseeds: [x]\n", "seeds: found"),
+        ("preset: pusht_state\nvariants: {a: {}}\njudged: 0\n", "judged: found 0"),
+        ("preset: pusht_state\nvariants: {a: {}}\nmore: 1\n", "wanted preset, variants"),
+        ("preset: [", "not readable as YAML"),
+        ("preset: nowhere\nvariants: {a: {}}\n", "no configuration 'nowhere'"),
+        ("preset: pusht_state\nvariants: {a: {policy.head.kid: token}}\n", "policy.head.kind"),
+    ],
+)
+def test_a_file_that_does_not_fit_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, said: str
+) -> None:
+    file = tmp_path / "tiny.yaml"
+    file.write_text(text)
+    assert main(["study", str(file), "--out", str(tmp_path / "out")]) in (1, 2)
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_unknown_names_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["study", "pusht"]) == 2
+    assert "pusht_state" in capsys.readouterr().err
+    assert main(["study", "pusht_state", "--variants", "magic", "--out", str(tmp_path)]) != 0
+    assert "no variants ['magic']" in capsys.readouterr().err
+
+
+def test_a_study_trains_and_judges_all_alike_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("gym_pusht", reason="needs deixis[pusht]", exc_type=ImportError)
+    if not (DATA / "pusht_cchi_v7_replay.zarr").exists():
+        pytest.skip(f"{DATA} has no Push-T demonstrations of Chi et al. 2023")
+    monkeypatch.setenv("DEIXIS_DATA", str(DATA))
+    file, record, out = tmp_path / "tiny.yaml", tmp_path / "tiny.json", tmp_path / "out"
+    file.write_text(TINY)
+    command = ["study", str(file), "--out", str(out), "--json", str(record), "--curves", str(tmp_path), *SETTINGS]
+    assert main([*command, "--variants", "small"]) == 0
+    first = json.loads(record.read_text())["metrics"]
+    assert {name.partition(".")[0] for name in first} == {"small"}
+    assert first["small.policies"] == 4 and first["small.starts"] == 2
+    weights = (out / "small-1" / "policy" / "model.safetensors").stat().st_mtime_ns
+    judged = (out / "small-1" / "judged" / "00000004.parquet").stat().st_mtime_ns
+    assert main(command) == 0
+    both = json.loads(record.read_text())
+    assert {name.partition(".")[0] for name in both["metrics"]} == {"small", "l1"} and both["seeds"] == [0, 1]
+    assert {n: v for n, v in both["metrics"].items() if n.startswith("small.")} == first, "nothing was done again"
+    assert (out / "small-1" / "policy" / "model.safetensors").stat().st_mtime_ns == weights
+    assert (out / "small-1" / "judged" / "00000004.parquet").stat().st_mtime_ns == judged
+    with (tmp_path / "tiny_scores.csv").open() as lines:
+        rows = list(csv.DictReader(lines))
+    assert len(rows) == 8 and {row["variant"] for row in rows} == {"small", "l1"}
+    of_small = [float(row["score"]) for row in rows if row["variant"] == "small"]
+    assert sum(of_small) / 4 == pytest.approx(first["small.score"], abs=1e-5)
