@@ -12,6 +12,18 @@ from ..interfaces import Backbone, Observation, TokenGroup
 from .tokenizer import TextTokenizer
 
 
+class StateProjector(nn.Module):
+    """States [..., P] to tokens [..., width]: a linear map, and an MLP for what is not linear."""
+
+    def __init__(self, proprio_dim: int, width: int) -> None:
+        super().__init__()
+        self.line = nn.Linear(proprio_dim, width)
+        self.mlp = nn.Sequential(nn.Linear(proprio_dim, width), nn.SiLU(), nn.Linear(width, width))
+
+    def forward(self, states: Tensor) -> Tensor:
+        return self.line(states) + self.mlp(states)
+
+
 class StateBackbone(Backbone):
     """A token for each observation step, from proprioception alone: for benchmarks whose state is known, and baselines.
 
@@ -30,8 +42,7 @@ class StateBackbone(Backbone):
         if cameras:
             raise ValueError(f"policy.backbone.kind 'state': found cameras {list(cameras)}, wanted none")
         self.width, self.num_tokens = config.width, obs_horizon
-        self.projector = nn.Sequential(nn.Linear(proprio_dim, config.width), nn.SiLU())
-        self.projector.append(nn.Linear(config.width, config.width))
+        self.projector = StateProjector(proprio_dim, config.width)
 
     @property
     def parts(self) -> dict[str, nn.Module]:

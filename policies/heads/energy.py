@@ -15,9 +15,8 @@ from ..config import HeadConfig
 from ..interfaces import ActionHead, Generators, Losses, TokenGroup
 from .conditioning import Conditioning
 from .energy_samplers import SAMPLERS, Landscape
-from .flow import hold
 from .mixture import GaussianMixture, MixtureNetwork, mean_of_counted, negative_log_likelihood, pick
-from .noise import Noise
+from .noise import Noise, hold
 
 WIDENED = 1.1  # uniform counter-examples reach beyond [-1, 1], so that the energy also rises outside
 
@@ -80,10 +79,8 @@ class EnergyHead(ActionHead):
         self.proposal = None
         if options.objective == "ranking" or options.sampler == "proposal":
             # With a conditioning of its own: in a shared one the energy's gradient kept the likelihood from falling.
-            self.proposal = nn.Sequential(
-                Conditioning(num_tokens, token_width, config.context_width, config.dropout),
-                MixtureNetwork(config.context_width, options.width, horizon, action_dim, options.proposal_components),
-            )
+            sizes = (horizon, action_dim, num_tokens, token_width)
+            self.proposal = MixtureNetwork(config, options.width, options.proposal_components, *sizes)
 
     def loss(self, context: TokenGroup, actions: Tensor, is_pad: Tensor) -> Losses:
         """Cross-entropy of the true chunk among counter-examples, plus the proposal's likelihood.

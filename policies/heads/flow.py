@@ -9,17 +9,19 @@ from ..config import HeadConfig
 from ..interfaces import ActionHead, Generators, Losses, TokenGroup
 from .conditioning import Conditioning
 from .denoisers import build_denoiser
-from .noise import Noise, kept_mean
+from .noise import Noise, hold, kept_mean
 
 
 class FlowHead(ActionHead):
     """Rectified flow over action chunks (Lipman et al. 2023; Liu et al. 2023). Arguments as `DiffusionHead`.
 
     At time s in [0, 1) the chunk is (1 - s) noise + s action; the denoiser predicts the action ("sample") or the
-    velocity, action - noise ("v_prediction").
+    velocity, action - noise ("v_prediction"). `levels` is for heads whose denoiser is told the step length.
     """
 
-    def __init__(self, config: HeadConfig, horizon: int, action_dim: int, num_tokens: int, token_width: int) -> None:
+    def __init__(
+        self, config: HeadConfig, horizon: int, action_dim: int, num_tokens: int, token_width: int, levels: int = 0
+    ) -> None:
         super().__init__()
         if config.prediction_type == "epsilon":
             raise ValueError(
@@ -30,7 +32,7 @@ class FlowHead(ActionHead):
         self.times, self.steps = config.train_timesteps, config.inference_steps
         self.predicts_sample = config.prediction_type == "sample"
         self.conditioning = Conditioning(num_tokens, token_width, config.context_width, config.dropout)
-        self.denoiser = build_denoiser(config, horizon, action_dim)
+        self.denoiser = build_denoiser(config, horizon, action_dim, levels)
 
     def loss(self, context: TokenGroup, actions: Tensor, is_pad: Tensor) -> Losses:
         """Mean squared error of the prediction over rows that are not padding; see `DiffusionHead.loss`."""
@@ -78,14 +80,3 @@ class FlowHead(ActionHead):
 def on_path(noise: Tensor, actions: Tensor, time: Tensor) -> Tensor:
     """Where the straight path from noise to actions [S, B, Tp, A] is at times [S, B]."""
     return torch.lerp(noise, actions, time[..., None, None])
-
-
-def hold(actions: Tensor, is_pad: Tensor) -> Tensor:
-    """Actions [B, Tp, A] with every row that is padding replaced by the last before it that is not; 0 without any.
-
-    So that rows beyond the episode's end, whatever they hold, do not even enter as noisy inputs.
-    """
-    row = torch.arange(is_pad.shape[1], device=is_pad.device).expand_as(is_pad)
-    last = row.masked_fill(is_pad, -1).cummax(1).values
-    held = actions.gather(1, last.clamp_min(0)[..., None].expand_as(actions))
-    return held.masked_fill((last < 0)[..., None], 0)

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from ..config import HeadConfig
 from ..interfaces import ActionHead, Generators, Losses, TokenGroup
 from .diffusion import DiffusionHead
-from .flow import FlowHead, hold
+from .flow import FlowHead
+from .noise import hold
 from .shortcut import ShortcutHead
 from .token import TokenHead
 

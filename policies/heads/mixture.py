@@ -17,8 +17,7 @@ from ..config import HeadConfig
 from ..interfaces import ActionHead, Generators, Losses, TokenGroup
 from .compressed_tokens import cosine_transform
 from .conditioning import Conditioning
-from .flow import hold
-from .noise import Noise
+from .noise import Noise, hold
 
 MINIMUM_STD = 0.01  # of actions in [-1, 1]: keeps the likelihood bounded where demonstrations repeat exactly
 
@@ -76,30 +75,45 @@ class GaussianMixture:
 
 
 class MixtureNetwork(nn.Module):
-    """Conditioning vector [B, condition] to a `GaussianMixture` over chunks of `horizon` times `action_dim` numbers."""
+    """Context tokens to a `GaussianMixture` over chunks; components: K, the rest as `DiffusionHead`.
 
-    def __init__(self, condition: int, width: int, horizon: int, action_dim: int, components: int) -> None:
+    The means are a linear map of the context plus what an MLP makes of it: a component that goes where the context says
+    is learned at once, and to any precision.
+    """
+
+    def __init__(
+        self,
+        config: HeadConfig,
+        width: int,
+        components: int,
+        horizon: int,
+        action_dim: int,
+        num_tokens: int,
+        token_width: int,
+    ) -> None:
         super().__init__()
         dim = horizon * action_dim
         self.shape = (components, dim)
-        waves = torch.kron(cosine_transform(horizon), torch.eye(action_dim))
-        self.register_buffer("waves", waves, persistent=False)
-        self.waves: Tensor
-        self.hidden = nn.Sequential(nn.Linear(condition, width), nn.SiLU())
+        self.conditioning = Conditioning(num_tokens, token_width, config.context_width, config.dropout)
+        self.hidden = nn.Sequential(nn.Linear(config.context_width, width), nn.SiLU())
         self.logits = nn.Linear(width, components)
         self.mean = nn.Linear(width, components * dim)
+        self.line = nn.Linear(num_tokens * token_width, components * dim, bias=False)
         self.std = nn.Linear(width, components * dim)
+        nn.init.zeros_(self.line.weight)
         nn.init.uniform_(self.mean.bias, -0.7, 0.7)  # components that start in one place stay there
         # A constant action a is a * sqrt(Tp) in the slowest wave; faster ones are smaller in what moves smoothly.
         size = horizon**0.5 / torch.arange(1, horizon + 1).repeat_interleave(action_dim)
         self.register_buffer("size", size, persistent=False)
+        self.register_buffer("waves", torch.kron(cosine_transform(horizon), torch.eye(action_dim)), persistent=False)
         self.size: Tensor
+        self.waves: Tensor
 
-    def forward(self, condition: Tensor) -> GaussianMixture:
-        hidden = self.hidden(condition)
+    def forward(self, context: TokenGroup) -> GaussianMixture:
+        hidden = self.hidden(self.conditioning(context))
         with torch.autocast(hidden.device.type, enabled=False):  # bf16 knows actions to 1/256 only
-            hidden = hidden.float()
-            mean = self.mean(hidden).unflatten(1, self.shape) * self.size
+            hidden, flat = hidden.float(), (context.tokens * context.mask[..., None]).flatten(1).float()
+            mean = (self.mean(hidden) + self.line(flat)).unflatten(1, self.shape) * self.size
             std = MINIMUM_STD + F.softplus(self.std(hidden).unflatten(1, self.shape) - 1) * self.size
             return GaussianMixture(self.logits(hidden), mean, std, self.waves)
 
@@ -120,14 +134,12 @@ class MixtureHead(ActionHead):
     def __init__(self, config: HeadConfig, horizon: int, action_dim: int, num_tokens: int, token_width: int) -> None:
         super().__init__()
         self.shape = (horizon, action_dim)
-        self.conditioning = Conditioning(num_tokens, token_width, config.context_width, config.dropout)
-        self.mixture = MixtureNetwork(
-            config.context_width, config.denoiser_width, horizon, action_dim, config.components
-        )
+        sizes = (horizon, action_dim, num_tokens, token_width)
+        self.mixture = MixtureNetwork(config, config.denoiser_width, config.components, *sizes)
 
     def distribution(self, context: TokenGroup) -> GaussianMixture:
         """The mixture over flattened chunks [B, Tp * A] that each context calls for."""
-        return self.mixture(self.conditioning(context))
+        return self.mixture(context)
 
     def loss(self, context: TokenGroup, actions: Tensor, is_pad: Tensor) -> Losses:
         """Negative log-likelihood in nats per number; in padding the last action is held. See `ActionHead.loss`."""

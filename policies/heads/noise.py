@@ -1,4 +1,4 @@
-"""Noise that belongs to one element of a batch, and means over what is not padding."""
+"""Noise that belongs to one element of a batch, and what becomes of rows that are padding."""
 
 from __future__ import annotations
 
@@ -44,3 +44,14 @@ def kept_mean(error: Tensor, is_pad: Tensor) -> Tensor:
     """Mean of errors [S, B, Tp] over the rows that are not padding [B, Tp]."""
     keep = (~is_pad).to(error.dtype)
     return (error * keep).sum() / (keep.sum() * len(error)).clamp_min(1)
+
+
+def hold(actions: Tensor, is_pad: Tensor) -> Tensor:
+    """Actions [B, Tp, A] with every row that is padding replaced by the last before it that is not; 0 without any.
+
+    So that rows beyond the episode's end, whatever they hold, do not even enter as noisy inputs.
+    """
+    row = torch.arange(is_pad.shape[1], device=is_pad.device).expand_as(is_pad)
+    last = row.masked_fill(is_pad, -1).cummax(1).values
+    held = actions.gather(1, last.clamp_min(0)[..., None].expand_as(actions))
+    return held.masked_fill((last < 0)[..., None], 0)

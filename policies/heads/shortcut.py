@@ -9,9 +9,8 @@ from torch import Tensor
 
 from ..config import HeadConfig
 from ..interfaces import Generators, Losses, TokenGroup
-from .denoisers import build_denoiser
-from .flow import FlowHead, hold, on_path
-from .noise import kept_mean
+from .flow import FlowHead, on_path
+from .noise import hold, kept_mean
 
 
 class ShortcutHead(FlowHead):
@@ -31,21 +30,21 @@ class ShortcutHead(FlowHead):
     """
 
     def __init__(self, config: HeadConfig, horizon: int, action_dim: int, num_tokens: int, token_width: int) -> None:
-        super().__init__(config, horizon, action_dim, num_tokens, token_width)
-        options = config.shortcut
-        if options.finest < 1 or not _is_power_of_two(options.finest) or not 0 < options.share <= 1:
+        options, steps = config.shortcut, config.inference_steps
+        if not _is_power_of_two(options.finest) or not 0 < options.share <= 1:
             raise ValueError(
                 f"policy.head.shortcut: found finest {options.finest}, share {options.share}, wanted a power of two "
                 "and more than 0, at most 1"
             )
-        if self.steps <= options.finest and not _is_power_of_two(self.steps):
+        if steps <= options.finest and not _is_power_of_two(steps):
             raise ValueError(
-                f"policy.head.inference_steps: found {self.steps}, wanted a power of two for the shortcut head, or "
-                f"more than shortcut.finest, {options.finest}"
+                f"policy.head.inference_steps: found {steps}, wanted a power of two for the shortcut head, or more "
+                f"than shortcut.finest, {options.finest}"
             )
+        longest = int(math.log2(options.finest)) + 1
+        super().__init__(config, horizon, action_dim, num_tokens, token_width, levels=longest + 1)
         self.finest, self.share = options.finest, options.share
-        self.levels = int(math.log2(options.finest)) + 1
-        self.denoiser = build_denoiser(config, horizon, action_dim, self.levels + 1)
+        self.longest = longest  # the level of a single step
 
     def loss(self, context: TokenGroup, actions: Tensor, is_pad: Tensor) -> Losses:
         """Flow matching on every chunk, and self-consistency on a share of them; see `DiffusionHead.loss`."""
@@ -58,7 +57,7 @@ class ShortcutHead(FlowHead):
     def consistency_loss(self, modulation: Tensor, actions: Tensor, is_pad: Tensor) -> Tensor:
         """Mean squared error of one step against two of half its length, at levels and times drawn evenly."""
         clean = actions.expand(self.draws, *actions.shape)
-        level = torch.randint(1, self.levels + 1, clean.shape[:2], device=actions.device)
+        level = torch.randint(1, self.longest + 1, clean.shape[:2], device=actions.device)
         length = self.length(level)
         time = (torch.rand(level.shape, device=actions.device) / length).floor() * length  # where such steps begin
         begin = on_path(torch.randn(clean.shape, device=actions.device), clean, time)
@@ -87,7 +86,7 @@ class ShortcutHead(FlowHead):
     def sample(self, context: TokenGroup, generators: Generators = None) -> Tensor:
         """Steps of equal length, which the denoiser is told; see `FlowHead.sample`."""
         modulation = self.denoiser.modulation(self.conditioning(context))
-        level = self.levels - int(math.log2(self.steps)) if self.steps <= self.finest else 0
+        level = self.longest - int(math.log2(self.steps)) if self.steps <= self.finest else 0
         return self.walk(modulation, generators, torch.full((1, len(modulation)), level, device=modulation.device))
 
 

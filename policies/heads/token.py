@@ -14,8 +14,7 @@ from ..interfaces import ActionHead, Generators, Losses, TokenGroup
 from .action_code import ActionCode
 from .bin_tokens import BinCode
 from .compressed_tokens import CosineCode
-from .flow import hold
-from .noise import Noise
+from .noise import Noise, hold
 from .token_decoder import Memory, TokenDecoder
 from .vq_tokens import VectorCode
 

@@ -95,6 +95,16 @@ def test_padded_actions_are_not_even_read(executor: str) -> None:
     assert head.loss(context(), chunks(), torch.ones_like(is_pad)).total.item() == 0
 
 
+def test_works_under_bf16_autocast() -> None:
+    head = make()
+    with torch.autocast("cpu", torch.bfloat16):
+        losses = head.loss(context(), chunks(), nothing_padded())
+        drawn = head.sample(context(), generators(1, 2, 3))
+    losses.total.backward()
+    assert losses.total.dtype == drawn.dtype == torch.float32
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in head.parameters())
+
+
 def test_a_chunk_is_drawn_around_the_plan_that_is_shown() -> None:
     head = fitted(make(), chunks(), nothing_padded()).eval()
     with torch.inference_mode():

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from deixis.policies.config import HeadConfig, ShortcutConfig
 from deixis.policies.heads import build_head
-from deixis.policies.heads.flow import FlowHead, hold
+from deixis.policies.heads.flow import FlowHead
+from deixis.policies.heads.noise import hold
 from deixis.policies.heads.shortcut import ShortcutHead
 from deixis.policies.interfaces import TokenGroup
 
@@ -153,7 +154,7 @@ def known(prediction: str, finest: int = 16, steps: int = 1, knows_length: bool 
 @pytest.mark.parametrize("prediction", PREDICTIONS)
 def test_two_exact_steps_of_a_gaussian_are_one_of_twice_the_length(prediction: str) -> None:
     head, modulation = known(prediction), torch.zeros(100, 1)
-    for number in range(2, head.levels + 1):
+    for number in range(2, head.longest + 1):
         level = torch.full((50, 100), number)
         length = head.length(level).double()
         time = (torch.rand(50, 100) / length).floor() * length
