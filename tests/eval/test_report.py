@@ -3,6 +3,7 @@
 import html
 import json
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -180,3 +181,14 @@ def test_words():
         "1 min",
         "1 h 1 min",
     ]
+
+
+def test_a_suite_without_objects_and_controls_shows_its_scores_instead(make_record, tmp_path: Path) -> None:
+    none = {"target": "", "original_target": "", "first_touched": None, "first_grasped": None, "first_moved": None}
+    marks = [1.0, 0.25, 0.5]
+    table = [make_record("push-t", i, success=mark == 1, score=mark, **none) for i, mark in enumerate(marks)]
+    write_table(table, tmp_path / "episodes.parquet")
+    page = write_report(tmp_path).read_text("utf-8")
+    assert "Mean score 0.583" in page and "0.250" in page
+    for absent in ("Does it follow the words?", "object asked for", "acted on none"):
+        assert absent not in page
