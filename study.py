@@ -235,14 +235,13 @@ def _metrics(runs: Sequence[Sequence[Sequence[EpisodeRecord]]], seconds: Sequenc
     The interval of the score is over starts: of each start's mean over policies and runs, so that policies of one
     training, which are much alike, do not pass for independent.
     """
+    from .eval.statistics import mean_score
+
     every = [records for tables in runs for records in tables]
     per_start = [fmean(records[i].score for records in every) for i in range(len(every[0]))]
     per_seed = [fmean(_means(records)[0] for records in tables) for tables in runs]
-    mean = fmean(per_start)
-    half = 1.96 * stdev(per_start) / len(per_start) ** 0.5 if len(per_start) > 1 else 1.0
     return {
-        "score": mean,
-        "score_ci95": [max(0.0, mean - half), min(1.0, mean + half)],
+        **mean_score(per_start),
         "score_best_policy": max(_means(records)[0] for records in every),
         **({"score_sd_of_seeds": stdev(per_seed)} if len(per_seed) > 1 else {}),
         "success_rate": fmean(_means(records)[1] for records in every),

@@ -36,6 +36,12 @@ def drawn_start(demonstration: int) -> list[float]:
     return [*map(float, places), draw.randn() * 2 * np.pi - np.pi]
 
 
+def told(states: np.ndarray) -> np.ndarray:
+    """States [T, 5] as NAMES with cosine and sine of the angle in its place, [T, 6]: equal poses are equal numbers."""
+    states = np.array(states, np.float64)
+    return np.concatenate([states[:, :4], np.cos(states[:, 4:]), np.sin(states[:, 4:])], axis=1)
+
+
 def set_state(env: Any, state: np.ndarray) -> None:
     """Put agent and block, at rest, where `state` [5] says (NAMES; pixels of a 512 pixel arena, radians).
 
@@ -72,7 +78,7 @@ class PushTWorld:
 
     def recorded(self, episode: int) -> np.ndarray:
         agent = self._store.read(episode, PROPRIO_STREAM).values.astype(np.float64)
-        return self._comparable(np.concatenate([agent, self._store.read(episode, self._block_stream).values], axis=1))
+        return told(np.concatenate([agent, self._store.read(episode, self._block_stream).values], axis=1))
 
     def start(self, episode: int) -> np.ndarray:
         """The start that was drawn, where the recorded one is it in float32, whose rounding a push may blow up."""
@@ -81,16 +87,11 @@ class PushTWorld:
         )
         number = self._store.episode_info(episode)["meta"].get("episode_in_source", episode)
         seen, _ = self._env.reset(seed=0, options={"reset_to_state": drawn_start(number)})
-        if not np.allclose(self._comparable(seen[None]), self._comparable(state[None]), rtol=0, atol=_ROUNDING):
+        if not np.allclose(told(seen[None]), told(state[None]), rtol=0, atol=_ROUNDING):
             self._env.reset(seed=0)
             set_state(self._env, state)
-        return self._comparable(self._env.get_obs()[None])[0]
+        return told(self._env.get_obs()[None])[0]
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, bool]:
         observation, _, terminated, _, _ = self._env.step(np.asarray(action, np.float64))
-        return self._comparable(observation[None])[0], bool(terminated)
-
-    @staticmethod
-    def _comparable(states: np.ndarray) -> np.ndarray:
-        states = np.array(states, np.float64)
-        return np.concatenate([states[:, :4], np.cos(states[:, 4:]), np.sin(states[:, 4:])], axis=1)
+        return told(observation[None])[0], bool(terminated)

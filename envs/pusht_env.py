@@ -8,7 +8,7 @@ import gymnasium
 import numpy as np
 
 from ..datasets.spec import ActionSpec, CameraSpec, EnvSpec, ProprioSpec, camera_stream
-from .pusht import NAMES, drawn_start, make_pusht
+from .pusht import NAMES, drawn_start, make_pusht, told
 
 RATE_HZ = 10.0
 INSTRUCTION = "push the T-shaped block onto its outline"
@@ -87,8 +87,7 @@ class PushTTask(gymnasium.Env[dict[str, Any], np.ndarray]):
         self._env.close()
 
     def _observe(self, state: np.ndarray) -> dict[str, Any]:
-        angle = state[4:]
-        known = state[:2] if self._sees else np.concatenate([state[:4], np.cos(angle), np.sin(angle)])
+        known = state[:2] if self._sees else told(state[None])[0]
         seen: dict[str, Any] = {"proprio": known.astype(np.float32), "instruction": INSTRUCTION}
         if self._sees:
             if self._observing or self._picture is None:

@@ -1,8 +1,11 @@
-"""Confidence intervals for a success rate."""
+"""Confidence intervals for a success rate and for a mean score."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean, stdev
+from typing import Any
 
 from scipy.stats import binomtest
 
@@ -51,3 +54,10 @@ def _interval(successes: int, episodes: int, confidence: float, method: str) -> 
         raise ValueError(f"confidence: found {confidence}, wanted a number between 0 and 1")
     interval = binomtest(successes, episodes).proportion_ci(confidence, method=method)
     return float(interval.low), float(interval.high)
+
+
+def mean_score(scores: Sequence[float]) -> dict[str, Any]:
+    """Mean of marks in [0, 1] as "score", and its 95% interval from the standard error as "score_ci95"."""
+    mean = fmean(scores)
+    half = 1.96 * stdev(scores) / len(scores) ** 0.5 if len(scores) > 1 else 1.0
+    return {"score": mean, "score_ci95": [max(0.0, mean - half), min(1.0, mean + half)]}

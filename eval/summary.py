@@ -6,11 +6,10 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import fmean, stdev
 from typing import Any
 
 from .results import EpisodeRecord, read_table, table_digest
-from .statistics import Proportion, proportion
+from .statistics import Proportion, mean_score, proportion
 
 DEFINITIONS = {
     "success_rate": "Share of episodes with the scene's own instruction in which the environment's success predicate "
@@ -57,7 +56,7 @@ def summarise(records: Sequence[EpisodeRecord], timings: dict[str, float]) -> di
         "success_rate": success.rate,
         "ci95": [success.low, success.high],
         "episodes": success.episodes,
-        **mean_score(correct),
+        **_marks(correct),
         "per_task": {},
     }
     for task in dict.fromkeys(record.task for record in correct):
@@ -86,14 +85,11 @@ def summarise(records: Sequence[EpisodeRecord], timings: dict[str, float]) -> di
     return summary
 
 
-def mean_score(records: Sequence[EpisodeRecord]) -> dict[str, Any]:
+def _marks(records: Sequence[EpisodeRecord]) -> dict[str, Any]:
     """The mean mark and its 95% interval; nothing where every mark only says whether the episode was a success."""
-    scores = [record.score for record in records]
     if all(record.score == record.success for record in records):
         return {}
-    mean = fmean(scores)
-    half = 1.96 * stdev(scores) / len(scores) ** 0.5 if len(scores) > 1 else 1.0
-    return {"score": mean, "score_ci95": [max(0.0, mean - half), min(1.0, mean + half)]}
+    return mean_score([record.score for record in records])
 
 
 def write_summary(run_dir: Path | str) -> dict[str, Any]:
