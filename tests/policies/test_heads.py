@@ -11,6 +11,8 @@ from deixis.policies.config import EnergyConfig, HeadConfig, TokenConfig
 from deixis.policies.heads import build_head
 from deixis.policies.interfaces import ActionHead, TokenGroup
 
+from .head_inputs import TOKENS, WIDTH, context, generators
+
 TINY = HeadConfig(context_width=16, denoiser_width=16, denoiser_blocks=1, unet_channels=(8, 16), train_timesteps=20)
 KINDS = [
     replace(TINY, kind="regression"),
@@ -25,7 +27,7 @@ KINDS = [
     replace(TINY, kind="energy", energy=EnergyConfig(width=16, blocks=1, negatives=8, samples=16)),
     replace(TINY, kind="token", token=TokenConfig(bins=16, width=16, layers=2, heads=2)),
 ]
-HORIZON, DIM, TOKENS, WIDTH = 4, 3, 5, 8
+HORIZON, DIM = 4, 3
 
 
 def make(config: HeadConfig) -> ActionHead:
@@ -33,12 +35,6 @@ def make(config: HeadConfig) -> ActionHead:
     head = build_head(config, HORIZON, DIM, TOKENS, WIDTH)
     head.fit(torch.rand(100, HORIZON, DIM) * 2 - 1, torch.zeros(100, HORIZON, dtype=torch.bool))
     return head
-
-
-def context(batch: int = 3) -> TokenGroup:
-    generator = torch.Generator().manual_seed(1)
-    tokens = torch.randn(batch, TOKENS, WIDTH, generator=generator)
-    return TokenGroup(tokens, torch.ones(batch, TOKENS, dtype=torch.bool))
 
 
 @pytest.mark.parametrize("config", KINDS, ids=lambda c: f"{c.kind}-{c.denoiser}-{c.prediction_type}-{c.sampler}")
@@ -49,9 +45,6 @@ def test_loss_has_gradients_and_samples_are_bounded_and_independent_of_the_batch
     losses.total.backward()
     assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in head.parameters())
     assert losses.parts and all(not part.requires_grad for part in losses.parts.values())
-
-    def generators(*seeds: int) -> list[torch.Generator]:
-        return [torch.Generator().manual_seed(seed) for seed in seeds]
 
     head.eval()  # dropout is for training
     with torch.inference_mode():

@@ -21,8 +21,9 @@ from deixis.policies.interfaces import Observation, TokenGroup
 from deixis.policies.policy import Policy
 
 from .conftest import SPEC, TINY_HEAD, TINY_POLICY
+from .head_inputs import TOKENS, WIDTH, context, generators
 
-HORIZON, DIM, TOKENS, WIDTH = 8, 3, 5, 8
+HORIZON, DIM = 8, 3
 TINY = HeadConfig(
     kind="hybrid", context_width=16, denoiser_width=16, denoiser_blocks=1, unet_channels=(8, 16), noise_samples=8,
     token=TokenConfig(width=16, layers=1, heads=2), hybrid=HybridConfig(bins=16),
@@ -37,21 +38,12 @@ def make(config: HeadConfig = TINY, **options: object) -> HybridHead:
     )  # fmt: skip
 
 
-def context(batch: int = 3) -> TokenGroup:
-    tokens = torch.randn(batch, TOKENS, WIDTH, generator=torch.Generator().manual_seed(1))
-    return TokenGroup(tokens, torch.ones(batch, TOKENS, dtype=torch.bool))
-
-
 def chunks(batch: int = 3) -> Tensor:
     return torch.rand(batch, HORIZON, DIM, generator=torch.Generator().manual_seed(2)) * 2 - 1
 
 
 def nothing_padded(batch: int = 3) -> Tensor:
     return torch.zeros(batch, HORIZON, dtype=torch.bool)
-
-
-def generators(*seeds: int) -> list[torch.Generator]:
-    return [torch.Generator().manual_seed(seed) for seed in seeds]
 
 
 def fitted(head: HybridHead, actions: Tensor, is_pad: Tensor) -> HybridHead:

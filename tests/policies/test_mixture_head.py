@@ -18,22 +18,15 @@ from deixis.policies.heads.mixture import MINIMUM_STD, GaussianMixture, MixtureH
 from deixis.policies.heads.regression import RegressionHead
 from deixis.policies.interfaces import ActionHead, TokenGroup
 
+from .head_inputs import TOKENS, WIDTH, context, generators
+
 TINY = HeadConfig(kind="mixture", context_width=32, denoiser_width=32, components=3)
-HORIZON, DIM, TOKENS, WIDTH = 4, 3, 5, 8
+HORIZON, DIM = 4, 3
 
 
 def make(config: HeadConfig = TINY) -> MixtureHead:
     torch.manual_seed(0)
     return MixtureHead(config, HORIZON, DIM, TOKENS, WIDTH)
-
-
-def context(batch: int = 3) -> TokenGroup:
-    tokens = torch.randn(batch, TOKENS, WIDTH, generator=torch.Generator().manual_seed(1))
-    return TokenGroup(tokens, torch.ones(batch, TOKENS, dtype=torch.bool))
-
-
-def generators(*seeds: int) -> list[torch.Generator]:
-    return [torch.Generator().manual_seed(seed) for seed in seeds]
 
 
 def random_mixture(seed: int, batch: int, components: int, dim: int) -> GaussianMixture:

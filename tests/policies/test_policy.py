@@ -19,6 +19,7 @@ from deixis.policies.heads import HEADS
 from deixis.policies.policy import Batch, Observation, Policy
 
 from .conftest import SPEC, TINY_HEAD, TINY_POLICY
+from .head_inputs import generators
 
 Observe = Callable[..., Observation]
 
@@ -35,10 +36,6 @@ def make(tokenizer: TextTokenizer, **head: object) -> Policy:
     )
     policy.head.fit(torch.rand(100, 4, 2) * 2 - 1, torch.zeros(100, 4, dtype=torch.bool))
     return policy.eval()
-
-
-def generators(*seeds: int) -> list[torch.Generator]:
-    return [torch.Generator().manual_seed(seed) for seed in seeds]
 
 
 def test_actions_are_in_environment_units_and_do_not_depend_on_the_rest_of_the_batch(

@@ -18,7 +18,9 @@ from deixis.policies.heads.noise import hold
 from deixis.policies.heads.shortcut import ShortcutHead
 from deixis.policies.interfaces import TokenGroup
 
-HORIZON, DIM, TOKENS, WIDTH = 4, 3, 5, 8
+from .head_inputs import TOKENS, WIDTH, context, generators
+
+HORIZON, DIM = 4, 3
 TINY = HeadConfig(
     kind="shortcut", context_width=16, denoiser_width=16, denoiser_blocks=1, unet_channels=(8, 16),
     prediction_type="v_prediction",
@@ -32,21 +34,12 @@ def make(**changes: object) -> ShortcutHead:
     return ShortcutHead(replace(TINY, **changes), HORIZON, DIM, TOKENS, WIDTH)  # pyright: ignore
 
 
-def context(batch: int = 3) -> TokenGroup:
-    tokens = torch.randn(batch, TOKENS, WIDTH, generator=torch.Generator().manual_seed(1))
-    return TokenGroup(tokens, torch.ones(batch, TOKENS, dtype=torch.bool))
-
-
 def chunks(batch: int = 3) -> Tensor:
     return torch.rand(batch, HORIZON, DIM, generator=torch.Generator().manual_seed(2)) * 2 - 1
 
 
 def nothing_padded(batch: int = 3) -> Tensor:
     return torch.zeros(batch, HORIZON, dtype=torch.bool)
-
-
-def generators(*seeds: int) -> list[torch.Generator]:
-    return [torch.Generator().manual_seed(seed) for seed in seeds]
 
 
 # The contract of every head

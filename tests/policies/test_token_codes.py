@@ -24,9 +24,10 @@ from deixis.policies.interfaces import TokenGroup
 from deixis.policies.policy import Observation, Policy
 
 from .conftest import SPEC, TINY_HEAD, TINY_POLICY
+from .head_inputs import TOKENS, WIDTH, context, generators
 from .motions import smooth_chunks
 
-HORIZON, DIM, TOKENS, WIDTH = 8, 3, 5, 8
+HORIZON, DIM = 8, 3
 TINY = TokenConfig(
     bins=16,
     width=16,
@@ -67,15 +68,6 @@ def chunks(batch: int = 3, seed: int = 0) -> Tensor:
 
 def nothing_padded(batch: int = 3) -> Tensor:
     return torch.zeros(batch, HORIZON, dtype=torch.bool)
-
-
-def context(batch: int = 3) -> TokenGroup:
-    tokens = torch.randn(batch, TOKENS, WIDTH, generator=torch.Generator().manual_seed(1))
-    return TokenGroup(tokens, torch.ones(batch, TOKENS, dtype=torch.bool))
-
-
-def generators(*seeds: int) -> list[torch.Generator]:
-    return [torch.Generator().manual_seed(seed) for seed in seeds]
 
 
 # Chunks to tokens and back

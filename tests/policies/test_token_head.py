@@ -21,7 +21,9 @@ from deixis.policies.heads.regression import RegressionHead
 from deixis.policies.heads.token import TokenHead
 from deixis.policies.interfaces import ActionHead, TokenGroup
 
-HORIZON, DIM, TOKENS, WIDTH = 4, 3, 5, 8
+from .head_inputs import TOKENS, WIDTH, context, generators
+
+HORIZON, DIM = 4, 3
 TINY = TokenConfig(bins=16, range="limits", width=16, layers=2, heads=2)
 DECODINGS = ("autoregressive", "parallel")
 
@@ -40,22 +42,12 @@ def make_bins(count: int, dim: int = 1, binary: tuple[int, ...] = (), fit: torch
     return bins
 
 
-def context(batch: int = 3) -> TokenGroup:
-    generator = torch.Generator().manual_seed(1)
-    tokens = torch.randn(batch, TOKENS, WIDTH, generator=generator)
-    return TokenGroup(tokens, torch.ones(batch, TOKENS, dtype=torch.bool))
-
-
 def chunks(batch: int = 3) -> torch.Tensor:
     return torch.rand(batch, HORIZON, DIM, generator=torch.Generator().manual_seed(2)) * 2 - 1
 
 
 def nothing_padded(batch: int = 3) -> torch.Tensor:
     return torch.zeros(batch, HORIZON, dtype=torch.bool)
-
-
-def generators(*seeds: int) -> list[torch.Generator]:
-    return [torch.Generator().manual_seed(seed) for seed in seeds]
 
 
 # Bins
