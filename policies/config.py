@@ -162,6 +162,20 @@ class EnergyConfig:
 
 
 @dataclass(frozen=True)
+class MixtureConfig:
+    """A mixture of Gaussians over the chunk.
+
+    Attributes:
+        components: Gaussians.
+        noise: share of a Gaussian's standard deviation that a draw keeps; 1 draws from the learned density, next to
+            nothing is robomimic's low-noise evaluation.
+    """
+
+    components: int = 5
+    noise: float = 1.0
+
+
+@dataclass(frozen=True)
 class ShortcutConfig:
     """A flow that takes steps of many lengths with one network (shortcut models, arXiv:2410.12557).
 
@@ -206,8 +220,9 @@ class HeadConfig:
         context_width: size of the conditioning vector made from the context tokens.
         denoiser: "mlp" (residual FiLM MLP over the flattened chunk, cheap), "unet" (FiLM 1-D convolutions) or
             "transformer" (a token for each action of the chunk); of "diffusion", "flow", "shortcut" and "hybrid".
-        denoiser_width: hidden width of the MLP and of the transformer.
-        denoiser_blocks: residual blocks of the MLP, layers of the transformer.
+        denoiser_width: hidden width of the MLP and of the transformer; of "mixture", "regression" and the proposal of
+            "energy", too.
+        denoiser_blocks: residual blocks of the MLP and of those three, layers of the transformer.
         denoiser_heads: attention heads of the transformer.
         unet_channels: channels of the U-Net's levels.
         prediction_type: what the denoiser predicts (diffusers' names); "flow" and "shortcut" predict the sample or the
@@ -220,9 +235,9 @@ class HeadConfig:
         clip_sample: clip the predicted clean chunk to [-1, 1] at every inference step.
         noise_samples: (noise, timestep) draws per encoded context in the loss; amortises the encoder.
         dropout: dropout on the conditioning vector while training.
-        components: Gaussians of the "mixture" head.
         token: options of the "token" head.
         energy: options of the "energy" head.
+        mixture: options of the "mixture" head.
         shortcut: options of the "shortcut" head.
         hybrid: options of the "hybrid" head.
     """
@@ -242,9 +257,9 @@ class HeadConfig:
     clip_sample: bool = True
     noise_samples: int = 2
     dropout: float = 0.0
-    components: int = 5
     token: TokenConfig = field(default_factory=TokenConfig)
     energy: EnergyConfig = field(default_factory=EnergyConfig)
+    mixture: MixtureConfig = field(default_factory=MixtureConfig)
     shortcut: ShortcutConfig = field(default_factory=ShortcutConfig)
     hybrid: HybridConfig = field(default_factory=HybridConfig)
 

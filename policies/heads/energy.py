@@ -79,8 +79,8 @@ class EnergyHead(ActionHead):
         self.proposal = None
         if options.objective == "ranking" or options.sampler == "proposal":
             # With a conditioning of its own: in a shared one the energy's gradient kept the likelihood from falling.
-            sizes = (horizon, action_dim, num_tokens, token_width)
-            self.proposal = MixtureNetwork(config, options.width, options.proposal_components, *sizes)
+            sizes = (options.proposal_components, horizon, action_dim, num_tokens, token_width)
+            self.proposal = MixtureNetwork(config, *sizes)
 
     def loss(self, context: TokenGroup, actions: Tensor, is_pad: Tensor) -> Losses:
         """Cross-entropy of the true chunk among counter-examples, plus the proposal's likelihood.

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ..config import HeadConfig
 from ..interfaces import ActionHead, Generators, Losses, TokenGroup
 from .compressed_tokens import cosine_transform
-from .conditioning import Conditioning
+from .conditioning import Conditioning, residual_trunk
 from .noise import Noise, hold
 
 MINIMUM_STD = 0.01  # of actions in [-1, 1]: keeps the likelihood bounded where demonstrations repeat exactly
@@ -58,12 +58,15 @@ class GaussianMixture:
         """Means of the components as chunks [K, B, D]."""
         return self.along(self.mean).transpose(0, 1)
 
-    def sample(self, count: int, generators: Generators = None) -> Tensor:
-        """Chunks [count, B, D], unclipped; element b draws component and noise from `generators[b]` alone."""
+    def sample(self, count: int, generators: Generators = None, share: float = 1.0) -> Tensor:
+        """Chunks [count, B, D], unclipped; element b draws component and noise from `generators[b]` alone.
+
+        share: of the standard deviation that draws keep.
+        """
         noise = Noise(generators, self.mean.shape[0], self.mean.device)
         component = noise.choose(self.logits, count)
         mean, std = (pick(of.transpose(0, 1), component) for of in (self.mean, self.std))
-        return self.along(mean + std * noise.normal(count, self.mean.shape[-1]))
+        return self.along(mean + share * std * noise.normal(count, self.mean.shape[-1]))
 
     def spread(self) -> Tensor:
         """Standard deviation along the basis within a component, averaged over components: [B, D]."""
@@ -84,7 +87,6 @@ class MixtureNetwork(nn.Module):
     def __init__(
         self,
         config: HeadConfig,
-        width: int,
         components: int,
         horizon: int,
         action_dim: int,
@@ -92,10 +94,10 @@ class MixtureNetwork(nn.Module):
         token_width: int,
     ) -> None:
         super().__init__()
-        dim = horizon * action_dim
+        dim, width = horizon * action_dim, config.denoiser_width
         self.shape = (components, dim)
         self.conditioning = Conditioning(num_tokens, token_width, config.context_width, config.dropout)
-        self.hidden = nn.Sequential(nn.Linear(config.context_width, width), nn.SiLU())
+        self.trunk = residual_trunk(config.context_width, width, config.denoiser_blocks)
         self.logits = nn.Linear(width, components)
         self.mean = nn.Linear(width, components * dim)
         self.line = nn.Linear(num_tokens * token_width, components * dim, bias=False)
@@ -110,7 +112,7 @@ class MixtureNetwork(nn.Module):
         self.waves: Tensor
 
     def forward(self, context: TokenGroup) -> GaussianMixture:
-        hidden = self.hidden(self.conditioning(context))
+        hidden = self.trunk(self.conditioning(context))
         with torch.autocast(hidden.device.type, enabled=False):  # bf16 knows actions to 1/256 only
             hidden, flat = hidden.float(), (context.tokens * context.mask[..., None]).flatten(1).float()
             mean = (self.mean(hidden) + self.line(flat)).unflatten(1, self.shape) * self.size
@@ -129,13 +131,19 @@ def mean_of_counted(values: Tensor, counts: Tensor) -> Tensor:
 
 
 class MixtureHead(ActionHead):
-    """Maximum likelihood of a mixture of `config.components` Gaussians. Arguments as `DiffusionHead`."""
+    """Maximum likelihood of a mixture of Gaussians (`HeadConfig.mixture`). Arguments as `DiffusionHead`."""
 
     def __init__(self, config: HeadConfig, horizon: int, action_dim: int, num_tokens: int, token_width: int) -> None:
         super().__init__()
-        self.shape = (horizon, action_dim)
-        sizes = (horizon, action_dim, num_tokens, token_width)
-        self.mixture = MixtureNetwork(config, config.denoiser_width, config.components, *sizes)
+        options = config.mixture
+        if options.components < 1 or options.noise < 0:
+            raise ValueError(
+                f"policy.head.mixture: found components {options.components}, noise {options.noise}, wanted at least 1 "
+                "and at least 0"
+            )
+        self.shape, self.options = (horizon, action_dim), options
+        sizes = (options.components, horizon, action_dim, num_tokens, token_width)
+        self.mixture = MixtureNetwork(config, *sizes)
 
     def distribution(self, context: TokenGroup) -> GaussianMixture:
         """The mixture over flattened chunks [B, Tp * A] that each context calls for."""
@@ -149,4 +157,9 @@ class MixtureHead(ActionHead):
 
     def sample(self, context: TokenGroup, generators: Generators = None) -> Tensor:
         """One draw per context, clipped; see `ActionHead.sample`."""
-        return self.distribution(context).sample(1, generators)[0].unflatten(1, self.shape).clamp(-1, 1)
+        return (
+            self.distribution(context)
+            .sample(1, generators, self.options.noise)[0]
+            .unflatten(1, self.shape)
+            .clamp(-1, 1)
+        )

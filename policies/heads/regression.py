@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from ..config import HeadConfig
 from ..interfaces import ActionHead, Generators, Losses, TokenGroup
-from .conditioning import Conditioning
+from .conditioning import Conditioning, residual_trunk
 
 
 def masked_l1(predicted: Tensor, actions: Tensor, is_pad: Tensor) -> Tensor:
@@ -22,15 +22,12 @@ class RegressionHead(ActionHead):
         super().__init__()
         self.shape = (horizon, action_dim)
         self.conditioning = Conditioning(num_tokens, token_width, config.context_width, config.dropout)
-        self.mlp = nn.Sequential(
-            nn.Linear(config.context_width, config.denoiser_width),
-            nn.SiLU(),
-            nn.Linear(config.denoiser_width, horizon * action_dim),
-        )
+        self.trunk = residual_trunk(config.context_width, config.denoiser_width, config.denoiser_blocks)
+        self.out = nn.Linear(config.denoiser_width, horizon * action_dim)
 
     def predict(self, context: TokenGroup) -> Tensor:
         """The chunk [B, Tp, A], unclipped."""
-        return self.mlp(self.conditioning(context)).unflatten(1, self.shape)
+        return self.out(self.trunk(self.conditioning(context))).unflatten(1, self.shape)
 
     def loss(self, context: TokenGroup, actions: Tensor, is_pad: Tensor) -> Losses:
         """Mean absolute error; see `ActionHead.loss`."""

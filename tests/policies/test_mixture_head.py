@@ -13,14 +13,14 @@ from scipy.stats import ks_2samp
 from torch import Tensor
 from torch.distributions import Categorical, Independent, MixtureSameFamily, MultivariateNormal, Normal
 
-from deixis.policies.config import HeadConfig
+from deixis.policies.config import HeadConfig, MixtureConfig
 from deixis.policies.heads.mixture import MINIMUM_STD, GaussianMixture, MixtureHead, Noise
 from deixis.policies.heads.regression import RegressionHead
 from deixis.policies.interfaces import ActionHead, TokenGroup
 
 from .head_inputs import TOKENS, WIDTH, context, generators
 
-TINY = HeadConfig(kind="mixture", context_width=32, denoiser_width=32, components=3)
+TINY = HeadConfig(kind="mixture", context_width=32, denoiser_width=32, mixture=MixtureConfig(components=3))
 HORIZON, DIM = 4, 3
 
 
@@ -62,7 +62,7 @@ def test_along_a_basis_the_gaussians_are_independent() -> None:
 def test_draws_are_as_smooth_as_the_demonstrations() -> None:
     """Ramps of any slope: draws bend as little as they do, where noise on each action by itself would bend them."""
     torch.manual_seed(0)
-    config = HeadConfig(kind="mixture", context_width=16, denoiser_width=64, components=1)
+    config = HeadConfig(kind="mixture", context_width=16, denoiser_width=64, mixture=MixtureConfig(components=1))
     head = MixtureHead(config, 8, 1, 1, 1)
     optimizer = torch.optim.Adam(head.parameters(), lr=1e-2)
     nothing = TokenGroup(torch.zeros(64, 1, 1), torch.ones(64, 1, dtype=torch.bool))
@@ -85,6 +85,20 @@ def test_draws_have_the_moments_of_the_mixture() -> None:
     draws = mixture.sample(20_000, generators(0, 1))
     assert ((draws.mean(0) - mean).abs() < 5 * (variance / 20_000).sqrt()).all()
     assert ((draws.var(0) / variance - 1).abs() < 0.15).all()
+
+
+def test_less_noise_draws_nearer_to_the_components() -> None:
+    mixture = random_mixture(4, 2, 3, 2)
+    whole, fifth, none = (mixture.sample(2_000, generators(0, 1), share) for share in (1.0, 0.2, 0.0))
+    means = mixture.mean.transpose(0, 1)[:, None]
+    assert torch.isclose(none, means).all(-1).any(0).all(), "without noise a draw is a component's mean"
+    torch.testing.assert_close(fifth - none, 0.2 * (whole - none))
+
+
+@pytest.mark.parametrize("options", [{"components": 0}, {"noise": -0.1}])
+def test_impossible_options_are_refused(options: dict) -> None:
+    with pytest.raises(ValueError, match="wanted at least 1"):
+        make(replace(TINY, mixture=MixtureConfig(**options)))
 
 
 def test_choices_follow_the_weights() -> None:
@@ -192,6 +206,6 @@ def p_value(draws: Tensor, truth: Tensor, problem: str) -> float:
 def test_draws_pass_the_two_sample_test_that_regression_fails(problem: str) -> None:
     torch.manual_seed(0)
     size = 2 if problem == "ring" else 1
-    config = replace(TINY, components=12 if problem == "ring" else 3)
+    config = replace(TINY, mixture=MixtureConfig(components=12 if problem == "ring" else 3))
     assert p_value(*fit_and_draw(MixtureHead(config, 1, size, 1, 1), problem, 400), problem) > 0.001
     assert p_value(*fit_and_draw(RegressionHead(config, 1, size, 1, 1), problem, 400), problem) < 0.001
