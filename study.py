@@ -1,10 +1,11 @@
 """`deixis study NAME`: variants of one preset, trained on the same demonstrations and judged alike; one record of all.
 
 A study is a YAML file in configs/studies/: `preset`, `variants` (name -> dotted settings), `seeds`, `judged`: how many
-of each training's last policies are evaluated (see `policy_every`), of which the mean counts; and `suites`, where all
-of it is done in each of several.
+of each training's last policies are evaluated (see `policy_every`), of which the mean counts; `share_backbone`, to do
+alignment and perception once for all variants of a seed; and `suites`, where all of it is done in each of several.
 
     OUT/demonstrations.zarr, gate.json, ...   what all learn from
+    OUT/backbone-SEED/                        the backbone that all variants start with, where they share it
     OUT/VARIANT-SEED/                         training of each, and judged/STEP.parquet, the episodes of each policy
     OUT/SUITE/...                             the same, where the study names suites
 
@@ -28,9 +29,11 @@ from .run_config import PRESETS, ConfigError, RunConfig, expand, read_run_config
 
 if TYPE_CHECKING:
     from .eval.results import EpisodeRecord
+    from .policies.config import TrainConfig
 
 STUDIES = PRESETS / "studies"
 _CURVE_POINTS = 40
+_BACKBONE = "backbone"
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,7 @@ class Study:
         variants: name -> dotted setting -> value, what a variant changes.
         seeds: of training, each with all variants.
         judged: how many of a training's last policies are evaluated; 1 takes the final one alone.
+        share_backbone: align and perceive once for a seed; all its variants imitate on that backbone.
         suites: in which to collect, train and judge; none means the preset's.
     """
 
@@ -51,6 +55,7 @@ class Study:
     variants: Mapping[str, Mapping[str, Any]]
     seeds: tuple[int, ...] = (0,)
     judged: int = 1
+    share_backbone: bool = False
     suites: tuple[str, ...] = ()
 
 
@@ -76,19 +81,22 @@ def read_study(name: str) -> Study:
     allowed = {item.name for item in fields(Study)} - {"name"}
     if not isinstance(values, dict) or not {"preset", "variants"} <= set(values) <= allowed:
         found = sorted(values) if isinstance(values, dict) else type(values).__name__
-        raise ConfigError(f"{path}: found {found}, wanted preset, variants and, where needed, seeds, judged, suites")
+        optional = ", ".join(sorted(allowed - {"preset", "variants"}))
+        raise ConfigError(f"{path}: found {found}, wanted preset, variants and, where needed, {optional}")
     variants, seeds, judged = values["variants"], values.get("seeds", [0]), values.get("judged", 1)
-    suites = values.get("suites", [])
+    share, suites = values.get("share_backbone", False), values.get("suites", [])
     if not isinstance(variants, dict) or not variants or not all(isinstance(v, dict | None) for v in variants.values()):
         raise ConfigError(f"{path}: variants: found {variants!r}, wanted names, each with its settings")
     if not isinstance(seeds, list) or not seeds or not all(type(seed) is int for seed in seeds):
         raise ConfigError(f"{path}: seeds: found {seeds!r}, wanted a list of whole numbers")
     if type(judged) is not int or judged < 1:
         raise ConfigError(f"{path}: judged: found {judged!r}, wanted a whole number of at least 1")
+    if type(share) is not bool:
+        raise ConfigError(f"{path}: share_backbone: found {share!r}, wanted true or false")
     if not isinstance(suites, list) or not all(isinstance(suite, str) for suite in suites):
         raise ConfigError(f"{path}: suites: found {suites!r}, wanted a list of names")
     settings = {str(name): changes or {} for name, changes in variants.items()}
-    return Study(path.stem, str(values["preset"]), settings, tuple(seeds), judged, tuple(suites))
+    return Study(path.stem, str(values["preset"]), settings, tuple(seeds), judged, share, tuple(suites))
 
 
 def variant_config(
@@ -118,8 +126,6 @@ def run_study(
     }
     out = Path(next(iter(configs.values())).out)
 
-    from .policies.training.train import train
-
     reports: dict[str | None, Any] = {}
     for (suite, name, seed), config in configs.items():
         place = out / (suite or "")
@@ -127,10 +133,29 @@ def run_study(
             reports[suite] = _demonstrations(replace(config, out=str(place)))
         folder = place / f"{name}-{seed}"
         print(f"\n{study.name}: {name}, seed {seed}, into {folder}")
-        if not (folder / "policy").exists():
-            train(config.training(), place / "demonstrations.zarr", folder, checked=reports[suite])
+        _train(study, config.training(), place, folder, reports[suite])
         _judge(config, folder, study.judged)
     _write(study, out, command, record, curves)
+
+
+def _train(study: Study, config: TrainConfig, place: Path, folder: Path, checked: Any) -> None:
+    """One training into `folder`, and before it the backbone that its seed shares, unless they are there already."""
+    from .policies.training.train import train
+
+    store, backbone = place / "demonstrations.zarr", place / f"{_BACKBONE}-{config.seed}"
+    if (folder / "policy").exists():
+        return
+    if study.share_backbone:
+        if not (backbone / "policy").exists():
+            print(f"the backbone of seed {config.seed}, into {backbone}")
+            train(replace(_without(config, "imitate"), policy_every=0), store, backbone, checked=checked)
+        config = replace(_without(config, "align", "perceive"), backbone_from=str(backbone / "policy"))
+    train(config, store, folder, checked=checked)
+
+
+def _without(config: TrainConfig, *stages: str) -> TrainConfig:
+    """The training without these stages."""
+    return replace(config, **{stage: replace(getattr(config, stage), steps=0) for stage in stages})
 
 
 def _demonstrations(config: RunConfig) -> Any:
@@ -167,6 +192,9 @@ def _write(study: Study, out: Path, command: str, record: str | None, curves: st
     seeds: set[int] = set()
     for suite in study.suites or [""]:
         of_suite: dict[str, Any] = metrics.setdefault(suite, {}) if suite else metrics
+        shared = [_log(folder)[-1]["time_s"] for folder in sorted((out / suite).glob(f"{_BACKBONE}-*"))]
+        if study.share_backbone and shared:
+            of_suite[_BACKBONE] = {"train_seconds": fmean(shared)}
         for name in study.variants:
             done = {seed: out / suite / f"{name}-{seed}" for seed in study.seeds}
             done = {seed: folder for seed, folder in done.items() if len(_judged(folder, study)) == study.judged}
@@ -207,11 +235,16 @@ def _judged(folder: Path, study: Study) -> list[Path]:
     return sorted((folder / "judged").glob("*.parquet"))[-study.judged :]
 
 
+def _log(folder: Path) -> list[dict[str, Any]]:
+    """What the training in `folder` wrote down."""
+    return [json.loads(line) for line in (folder / "training.jsonl").read_text("utf-8").splitlines()]
+
+
 def _read_run(folder: Path, study: Study) -> _Run:
     from .eval.results import read_table
 
     paths = _judged(folder, study)
-    log = [json.loads(line) for line in (folder / "training.jsonl").read_text("utf-8").splitlines()]
+    log = _log(folder)
     step = max(1, len(log) // _CURVE_POINTS)
     curve = [(row["stage"], row["step"], row["time_s"], row["loss"]["total"]) for row in log[step - 1 :: step]]
     return _Run([path.stem for path in paths], [read_table(path) for path in paths], log[-1]["time_s"], curve)

@@ -400,9 +400,11 @@ class TrainConfig:
         policy: what is trained.
         align: alignment of vision and language.
         perceive: perception of known points, for stores without scenes to align words with.
-        imitate: imitation of the demonstrations on the backbone that alignment or perception made.
-        unaligned: replaces imitate when neither has steps, so that the backbone is trained by the actions alone.
+        imitate: imitation of the demonstrations on the backbone that alignment, perception or `backbone_from` gave.
+        unaligned: replaces imitate where none of them did, so that the backbone is trained by the actions alone.
         finetune: optional last stage, end to end.
+        backbone_from: folder of a policy whose backbone this one starts with, and the words and the normaliser of
+            proprioception it knows; alignment and perception can then have 0 steps. Empty makes a new one.
         cameras: camera names used, in order; empty means all of the store's.
         seed: of every random choice.
         threads: torch's intra-operation threads.
@@ -423,6 +425,7 @@ class TrainConfig:
     imitate: StageConfig = field(default_factory=imitate_stage)
     unaligned: StageConfig = field(default_factory=unaligned_stage)
     finetune: StageConfig = field(default_factory=finetune_stage)
+    backbone_from: str = ""
     cameras: tuple[str, ...] = ()
     seed: int = 0
     threads: int = 2

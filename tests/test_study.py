@@ -9,8 +9,10 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
 
 from deixis.cli import main
+from deixis.policies.serialisation import load_tensors
 from deixis.study import read_study, study_names, variant_config
 
 DATA = Path(os.environ.get("DEIXIS_DATA", Path(__file__).parents[2] / "shared" / "data"))
@@ -65,6 +67,7 @@ def test_a_variant_is_the_preset_with_its_settings(tmp_path: Path) -> None:
         ("preset: pusht_state\nvariants: {a: 3}\n", "variants: found"),
         ("preset: pusht_state\nvariants: {a: {}}\nseeds: [x]\n", "seeds: found"),
         ("preset: pusht_state\nvariants: {a: {}}\njudged: 0\n", "judged: found 0"),
+        ("preset: pusht_state\nvariants: {a: {}}\nshare_backbone: 2\n", "share_backbone: found 2"),
         ("preset: pusht_state\nvariants: {a: {}}\nmore: 1\n", "wanted preset, variants"),
         ("preset: [", "not readable as YAML"),
         ("preset: nowhere\nvariants: {a: {}}\n", "no configuration 'nowhere'"),
@@ -113,3 +116,27 @@ def test_a_study_trains_and_judges_all_alike_and_goes_on(tmp_path: Path, monkeyp
     assert len(rows) == 8 and {row["variant"] for row in rows} == {"small", "l1"}
     of_small = [float(row["score"]) for row in rows if row["variant"] == "small"]
     assert sum(of_small) / 4 == pytest.approx(first["small.score"], abs=1e-5)
+
+
+def test_variants_can_share_a_backbone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("gym_pusht", reason="needs deixis[pusht]", exc_type=ImportError)
+    if not (DATA / "pusht_cchi_v7_replay.zarr").exists():
+        pytest.skip(f"{DATA} has no Push-T demonstrations of Chi et al. 2023")
+    monkeypatch.setenv("DEIXIS_DATA", str(DATA))
+    file, out = tmp_path / "tiny.yaml", tmp_path / "out"
+    file.write_text(
+        TINY.replace("pusht_state", "pusht_image").replace("judged: 2", "share_backbone: true").replace("[0, 1]", "[3]")
+    )
+    settings = [setting.replace("unaligned", "imitate") for setting in SETTINGS] + ["--perceive.steps", "2"]
+    assert main(["study", str(file), "--out", str(out), "--json", str(tmp_path / "tiny.json"), *settings]) == 0
+    metrics = json.loads((tmp_path / "tiny.json").read_text())["metrics"]
+    assert {name.partition(".")[0] for name in metrics} == {"small", "l1", "backbone"}
+    assert metrics["backbone.train_seconds"] > 0
+
+    def stages(folder: str) -> set[str]:
+        return {json.loads(line)["stage"] for line in (out / folder / "training.jsonl").read_text().splitlines()}
+
+    assert stages("backbone-3") == {"perceive"} and stages("small-3") == stages("l1-3") == {"imitate"}
+    image = [load_tensors(out / name / "policy" / "model.safetensors") for name in ("backbone-3", "small-3", "l1-3")]
+    names = [name for name in image[0] if name.startswith("backbone.image")]
+    assert names and all(torch.equal(image[0][name], other[name]) for name in names for other in image[1:])

@@ -17,7 +17,7 @@ from ...datasets.store import TrajectoryStore
 from ...datasets.timestamps import require_ok
 from ...datasets.windows import WindowDataset, WindowSpec
 from ..backbones.tokenizer import TextTokenizer
-from ..config import TrainConfig
+from ..config import TrainConfig, to_dict
 from ..policy import Policy
 
 CAPTIONS_FOR_TOKENIZER = 2  # per episode and language
@@ -79,8 +79,10 @@ def object_kinds(all_scenes: Sequence[Sequence[Mapping[str, Any]]]) -> list[dict
     return [{"colour": c, "shape": s} for c, s in sorted(kinds, key=lambda kind: (kind[0] or "", kind[1]))]
 
 
-def train_tokenizer(config: TrainConfig, prepared: Prepared) -> TextTokenizer:
-    """A tokenizer of the store's instructions, and of phrases and captions of its scenes."""
+def train_tokenizer(config: TrainConfig, prepared: Prepared, source: Policy | None = None) -> TextTokenizer:
+    """A tokenizer of the store's instructions, and of phrases and captions of its scenes; or that of the source."""
+    if source is not None:
+        return source.tokenizer
     store = prepared.store
     texts = {store.episode_info(i)["instruction"] for i in range(len(store))}
     rng = np.random.default_rng([config.seed, len(store)])
@@ -103,14 +105,37 @@ def fit_head(policy: Policy, prepared: Prepared) -> None:
     policy.head.fit(actions, torch.from_numpy(numbers["is_pad"]).to(device))
 
 
-def new_policy(config: TrainConfig, prepared: Prepared, tokenizer: TextTokenizer) -> Policy:
-    """An untrained policy with normalisers from the store. Draws its weights from torch's global generator."""
+def new_policy(
+    config: TrainConfig, prepared: Prepared, tokenizer: TextTokenizer, source: Policy | None = None
+) -> Policy:
+    """An untrained policy with normalisers from the store. Draws its weights from torch's global generator.
+
+    With a source, its backbone is that of the source, and proprioception is normalised as that backbone learned it.
+    Raises ValueError where the two do not fit.
+    """
     normalisers = fit_normalisers(prepared.store)
-    return Policy(
-        config.policy,
-        prepared.store.env_spec,
-        prepared.cameras,
-        normalisers["proprio"],
-        normalisers["action"],
-        tokenizer,
-    )
+    spec, proprio = prepared.store.env_spec, normalisers["proprio"]
+    if source is not None:
+        proprio = source.proprio_normaliser
+    policy = Policy(config.policy, spec, prepared.cameras, proprio, normalisers["action"], tokenizer)
+    if source is not None:
+        _check_backbones(source, policy, config.backbone_from)
+        policy.backbone.load_state_dict(source.backbone.state_dict())
+    return policy
+
+
+def _check_backbones(source: Policy, policy: Policy, folder: str) -> None:
+    """ValueError unless the backbone of `source`, a policy read from `folder`, is one for `policy`."""
+    pairs: dict[str, tuple[Any, Any]] = {
+        "cameras": (source.cameras, policy.cameras),
+        "proprioception": (source.spec.proprio.names, policy.spec.proprio.names),
+        "policy.obs_horizon": (source.config.obs_horizon, policy.config.obs_horizon),
+    }
+    has, wants = to_dict(source.config.backbone), to_dict(policy.config.backbone)
+    pairs |= {f"policy.backbone.{name}": (has[name], wants[name]) for name in wants}
+    for name, (found, wanted) in pairs.items():
+        if found != wanted:
+            raise ValueError(
+                f"backbone_from {folder}: {name}: found {found}, wanted {wanted}; set what this run sets as the policy "
+                "there did, or start with another"
+            )

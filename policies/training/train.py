@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -34,8 +35,8 @@ BOOKKEEPING = (
 
 
 def plan(config: TrainConfig) -> list[tuple[str, StageConfig]]:
-    """The stages that will run, by name. Without alignment and perception, "unaligned" stands in for "imitate"."""
-    prepared = config.align.steps or config.perceive.steps
+    """The stages that will run, by name. Where nothing makes or gives a backbone, "unaligned" is for "imitate"."""
+    prepared = config.align.steps or config.perceive.steps or config.backbone_from
     actions = ("imitate", config.imitate) if prepared else ("unaligned", config.unaligned)
     stages = [("align", config.align), ("perceive", config.perceive), actions, ("finetune", config.finetune)]
     return [(name, stage) for name, stage in stages if stage.steps]
@@ -80,7 +81,9 @@ def train(
 
     Raises:
         GateError: the store does not pass the gate.
-        ValueError: nothing to train, or out_dir holds a training of another configuration.
+        ValueError: nothing to train, a backbone to start with that does not fit, or out_dir holds a training of
+            another configuration.
+        FileNotFoundError: no policy where `backbone_from` says.
     """
     out = Path(out_dir)
     stages = plan(config)
@@ -90,6 +93,7 @@ def train(
         )
     torch.set_num_threads(config.threads)
     accelerator = Accelerator(cpu=not torch.cuda.is_available())
+    source = Policy.load(config.backbone_from) if config.backbone_from else None
     prepared = prepare(config, str(store_path), checked)
     checkpoints = Checkpoints(out / "checkpoints", _identity(config, prepared), config.keep_checkpoints)
     if config.overwrite and accelerator.is_main_process:
@@ -100,9 +104,9 @@ def train(
     tokenizer = (
         TextTokenizer.from_json(found.tokenizer, config.policy.backbone.max_text_tokens)
         if found
-        else train_tokenizer(config, prepared)
+        else train_tokenizer(config, prepared, source)
     )
-    policy = new_policy(config, prepared, tokenizer).to(accelerator.device)
+    policy = new_policy(config, prepared, tokenizer, source).to(accelerator.device)
     if not found:
         fit_head(policy, prepared)
     log = TrainingLog(out, config.tensorboard, enabled=accelerator.is_main_process)
@@ -203,8 +207,11 @@ def _keep_policy(policy: Policy, folder: Path, step: int, keep: int) -> None:
 
 
 def _identity(config: TrainConfig, prepared: Prepared) -> dict[str, Any]:
-    """What decides the weights: the configuration without bookkeeping, and the store."""
+    """What decides the weights: the configuration without bookkeeping, the store, and weights to start with."""
     values = to_dict(replace(config, cameras=prepared.cameras))
+    if config.backbone_from:
+        with (Path(config.backbone_from) / "model.safetensors").open("rb") as file:
+            values["backbone_from"] = hashlib.file_digest(file, "sha256").hexdigest()
     for name in BOOKKEEPING:
         values.pop(name)
     return {"config": values, "episodes": len(prepared.store), "windows": len(prepared.windows)}

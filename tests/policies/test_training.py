@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from deixis.datasets.timestamps import GateError
-from deixis.policies.config import StageConfig, TrainConfig
+from deixis.policies.config import BackboneConfig, StageConfig, TrainConfig
 from deixis.policies.heads import HEADS
 from deixis.policies.policy import Batch, Observation, Policy
 from deixis.policies.serialisation import load_tensors
@@ -159,6 +159,38 @@ def test_stages_train_what_they_name(toy_store: Path, tmp_path: Path) -> None:
         if not torch.equal(snapshots["align"][n], snapshots["imitate"][n])
     }
     assert changed == {"backbone.projector", "head.conditioning", "head.denoiser"}
+
+
+def test_a_backbone_is_taken_over_whole(toy_store: Path, tmp_path: Path) -> None:
+    none = StageConfig(steps=0)
+    first = train(tiny_config(imitate=none), toy_store, tmp_path / "first")
+    config = tiny_config(align=none, backbone_from=str(first), seed=5)
+    config = replace(config, policy=replace(config.policy, head=replace(config.policy.head, kind="mixture")))
+    assert [name for name, _ in plan(config)] == ["imitate"]
+    second = train(config, toy_store, tmp_path / "second")
+    before, after = weights(first), weights(second)
+    frozen = [name for name in before if name.startswith("backbone.") and "projector" not in name]
+    assert len(frozen) > 10 and all(torch.equal(before[name], after[name]) for name in frozen)
+    assert (first / "tokenizer.json").read_text() == (second / "tokenizer.json").read_text()
+    assert train(config, toy_store, tmp_path / "second") == second, "a finished training is as it was"
+    assert all(torch.equal(tensor, weights(second)[name]) for name, tensor in after.items())
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"obs_horizon": 3}, "policy.obs_horizon: found 2, wanted 3"),
+        ({"backbone": BackboneConfig(width=24)}, "policy.backbone.width: found"),
+    ],
+)
+def test_a_backbone_that_does_not_fit_is_refused(toy_store: Path, tmp_path: Path, change: dict, said: str) -> None:
+    first = train(tiny_config(imitate=StageConfig(steps=0)), toy_store, tmp_path / "first")
+    config = tiny_config(align=StageConfig(steps=0), backbone_from=str(first))
+    with pytest.raises(ValueError, match=said):
+        train(replace(config, policy=replace(config.policy, **change)), toy_store, tmp_path / "second")
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        train(replace(config, backbone_from=str(tmp_path / "nowhere")), toy_store, tmp_path / "third")
+    assert not (tmp_path / "second").exists() and not (tmp_path / "third").exists()
 
 
 def test_without_alignment_the_backbone_learns_from_the_actions(toy_store: Path, tmp_path: Path) -> None:
