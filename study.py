@@ -2,7 +2,8 @@
 
 A study is a YAML file in configs/studies/: `preset`, `variants` (name -> dotted settings), `seeds`, `judged`: how many
 of each training's last policies are evaluated (see `policy_every`), of which the mean counts; `share_backbone`, to do
-alignment and perception once for all variants of a seed; and `suites`, where all of it is done in each of several.
+alignment and perception once for all variants of a seed; and `suites`, where all of it is done in each of several. A
+variant that is `like` another has its weights, and other settings of `policy.head` for drawing actions from them.
 
     OUT/demonstrations.zarr, gate.json, ...   what all learn from
     OUT/backbone-SEED/                        the backbone that all variants start with, where they share it
@@ -14,26 +15,23 @@ What is there already is not done again, so a study that was stopped goes on.
 
 from __future__ import annotations
 
-import csv
 import json
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from .run_config import PRESETS, ConfigError, RunConfig, expand, read_run_config
+from .study_results import BACKBONE, DECISION, write_results
 
 if TYPE_CHECKING:
-    from .eval.results import EpisodeRecord
     from .policies.config import TrainConfig
 
 STUDIES = PRESETS / "studies"
-_CURVE_POINTS = 40
-_BACKBONE = "backbone"
 
 
 @dataclass(frozen=True)
@@ -43,7 +41,7 @@ class Study:
     Attributes:
         name: of the study and of its record.
         preset: configuration that all variants share.
-        variants: name -> dotted setting -> value, what a variant changes.
+        variants: name -> dotted setting -> value, what a variant changes; "like" -> the variant whose weights it takes.
         seeds: of training, each with all variants.
         judged: how many of a training's last policies are evaluated; 1 takes the final one alone.
         share_backbone: align and perceive once for a seed; all its variants imitate on that backbone.
@@ -87,6 +85,8 @@ def read_study(name: str) -> Study:
     share, suites = values.get("share_backbone", False), values.get("suites", [])
     if not isinstance(variants, dict) or not variants or not all(isinstance(v, dict | None) for v in variants.values()):
         raise ConfigError(f"{path}: variants: found {variants!r}, wanted names, each with its settings")
+    for name, changes in variants.items():
+        _check_like(path, name, changes or {}, variants)
     if not isinstance(seeds, list) or not seeds or not all(type(seed) is int for seed in seeds):
         raise ConfigError(f"{path}: seeds: found {seeds!r}, wanted a list of whole numbers")
     if type(judged) is not int or judged < 1:
@@ -99,13 +99,27 @@ def read_study(name: str) -> Study:
     return Study(path.stem, str(values["preset"]), settings, tuple(seeds), judged, share, tuple(suites))
 
 
+def _check_like(path: Path, name: str, changes: Mapping[str, Any], variants: Mapping[str, Any]) -> None:
+    base = changes.get("like")
+    if base is None:
+        return
+    if base not in variants or "like" in (variants[base] or {}):
+        raise ConfigError(f"{path}: variants.{name}.like: found {base!r}, wanted another variant that is trained")
+    other = [key for key in changes if key != "like" and not key.startswith("policy.head.")]
+    if other:
+        raise ConfigError(f"{path}: variants.{name}: found {other}, wanted only policy.head.* beside like")
+
+
 def variant_config(
     study: Study, variant: str, seed: int, suite: str | None = None, overrides: Sequence[str] = ()
 ) -> RunConfig:
     """The configuration of one training: the preset, the suite, the variant's settings, then what the user typed."""
     arguments = ["--config", study.preset, "--seed", str(seed)]
     arguments += ["--collect.suite", suite, "--eval.suite", suite] if suite else []
-    for key, value in study.variants[variant].items():
+    changes = study.variants[variant]
+    for key, value in {**study.variants.get(changes.get("like", ""), {}), **changes}.items():
+        if key == "like":
+            continue
         arguments += [f"--{key}", value if isinstance(value, str) else json.dumps(value)]
     sections = expand(("collect", "train", "eval", "out"))
     return read_run_config("study", [*arguments, *overrides], sections, {})[0]
@@ -133,16 +147,22 @@ def run_study(
             reports[suite] = _demonstrations(replace(config, out=str(place)))
         folder = place / f"{name}-{seed}"
         print(f"\n{study.name}: {name}, seed {seed}, into {folder}")
-        _train(study, config.training(), place, folder, reports[suite])
+        base = study.variants[name].get("like")
+        if base:
+            source = place / f"{base}-{seed}"
+            _train(study, variant_config(study, base, seed, suite, overrides).training(), place, source, reports[suite])
+            _take_over(source, config, folder)
+        else:
+            _train(study, config.training(), place, folder, reports[suite])
         _judge(config, folder, study.judged)
-    _write(study, out, command, record, curves)
+    write_results(study, out, command, record, curves)
 
 
 def _train(study: Study, config: TrainConfig, place: Path, folder: Path, checked: Any) -> None:
     """One training into `folder`, and before it the backbone that its seed shares, unless they are there already."""
     from .policies.training.train import train
 
-    store, backbone = place / "demonstrations.zarr", place / f"{_BACKBONE}-{config.seed}"
+    store, backbone = place / "demonstrations.zarr", place / f"{BACKBONE}-{config.seed}"
     if (folder / "policy").exists():
         return
     if study.share_backbone:
@@ -151,6 +171,17 @@ def _train(study: Study, config: TrainConfig, place: Path, folder: Path, checked
             train(replace(_without(config, "imitate"), policy_every=0), store, backbone, checked=checked)
         config = replace(_without(config, "align", "perceive"), backbone_from=str(backbone / "policy"))
     train(config, store, folder, checked=checked)
+
+
+def _take_over(source: Path, config: RunConfig, folder: Path) -> None:
+    """The policies of the training in `source`, configured otherwise, into `folder`."""
+    from .policies.serialisation import reconfigure
+
+    if (folder / "policy").exists():
+        return
+    for policy in [*sorted(source.glob("policies/*")), source / "policy"]:
+        reconfigure(policy, config.policy, folder / policy.relative_to(source))
+    shutil.copyfile(source / "training.jsonl", folder / "training.jsonl")
 
 
 def _without(config: TrainConfig, *stages: str) -> TrainConfig:
@@ -168,6 +199,7 @@ def _demonstrations(config: RunConfig) -> Any:
 
 
 def _judge(config: RunConfig, folder: Path, judged: int) -> None:
+    from .eval.decision_time import decision_ms
     from .eval.series import evaluate_series
 
     kept = sorted((folder / "policies").glob("*")) if (folder / "policies").is_dir() else []
@@ -179,115 +211,6 @@ def _judge(config: RunConfig, folder: Path, judged: int) -> None:
     started = time.perf_counter()
     evaluate_series(policies, config.eval, folder / "judged")
     print(f"judged in {time.perf_counter() - started:.0f} s")
-
-
-def _write(study: Study, out: Path, command: str, record: str | None, curves: str | None) -> None:
-    """The record of every variant that has been trained and judged with at least one seed, and its curves."""
-    from .eval.records import make_record
-
-    metrics: dict[str, Any] = {}
-    lines: list[str] = []
-    scores: list[tuple[Any, ...]] = []
-    training: list[tuple[Any, ...]] = []
-    seeds: set[int] = set()
-    for suite in study.suites or [""]:
-        of_suite: dict[str, Any] = metrics.setdefault(suite, {}) if suite else metrics
-        shared = [_log(folder)[-1]["time_s"] for folder in sorted((out / suite).glob(f"{_BACKBONE}-*"))]
-        if study.share_backbone and shared:
-            of_suite[_BACKBONE] = {"train_seconds": fmean(shared)}
-        for name in study.variants:
-            done = {seed: out / suite / f"{name}-{seed}" for seed in study.seeds}
-            done = {seed: folder for seed, folder in done.items() if len(_judged(folder, study)) == study.judged}
-            if not done:
-                continue
-            seeds |= set(done)
-            runs = {seed: _read_run(folder, study) for seed, folder in done.items()}
-            of_suite[name] = _metrics([run.tables for run in runs.values()], [run.seconds for run in runs.values()])
-            lines.append(_line(f"{suite} {name}".strip(), of_suite[name]))
-            label = (*([suite] if suite else []), name)
-            for seed, run in runs.items():
-                training += [(*label, seed, *row) for row in run.curve]
-                scores += [(*label, seed, p, *_means(t)) for p, t in zip(run.policies, run.tables, strict=True)]
-    target = make_record(study.name, command, metrics, sorted(seeds)).write(record or out / "record.json")
-    folder, label = Path(curves) if curves else out, (*(["suite"] if study.suites else []), "variant", "seed")
-    _write_csv(folder / f"{study.name}_scores.csv", (*label, "policy", "score", "success_rate"), scores)
-    _write_csv(folder / f"{study.name}_training.csv", (*label, "stage", "step", "seconds", "loss"), training)
-    print("\n".join([f"\n{target}", *lines]))
-
-
-@dataclass(frozen=True)
-class _Run:
-    """What one training has left.
-
-    Attributes:
-        policies, tables: names of the judged policies, and the episodes of each.
-        seconds: of training.
-        curve: stage, step, seconds and loss now and then.
-    """
-
-    policies: list[str]
-    tables: list[list[EpisodeRecord]]
-    seconds: float
-    curve: list[tuple[str, int, float, float]]
-
-
-def _judged(folder: Path, study: Study) -> list[Path]:
-    return sorted((folder / "judged").glob("*.parquet"))[-study.judged :]
-
-
-def _log(folder: Path) -> list[dict[str, Any]]:
-    """What the training in `folder` wrote down."""
-    return [json.loads(line) for line in (folder / "training.jsonl").read_text("utf-8").splitlines()]
-
-
-def _read_run(folder: Path, study: Study) -> _Run:
-    from .eval.results import read_table
-
-    paths = _judged(folder, study)
-    log = _log(folder)
-    step = max(1, len(log) // _CURVE_POINTS)
-    curve = [(row["stage"], row["step"], row["time_s"], row["loss"]["total"]) for row in log[step - 1 :: step]]
-    return _Run([path.stem for path in paths], [read_table(path) for path in paths], log[-1]["time_s"], curve)
-
-
-def _line(name: str, values: Mapping[str, Any]) -> str:
-    low, high = values["score_ci95"]
-    return (
-        f"  {name:24} score {values['score']:.3f} ({low:.3f} to {high:.3f}), success {values['success_rate']:.1%}, "
-        f"trained {values['train_seconds']:.0f} s"
-    )
-
-
-def _means(records: Sequence[EpisodeRecord]) -> tuple[float, float]:
-    return fmean(r.score for r in records), fmean(float(r.success) for r in records)
-
-
-def _metrics(runs: Sequence[Sequence[Sequence[EpisodeRecord]]], seconds: Sequence[float]) -> dict[str, Any]:
-    """Numbers of one variant from the episodes of each run's policies: means over runs, policies and episodes.
-
-    The interval of the score is over starts: of each start's mean over policies and runs, so that policies of one
-    training, which are much alike, do not pass for independent.
-    """
-    from .eval.statistics import mean_score
-
-    every = [records for tables in runs for records in tables]
-    per_start = [fmean(records[i].score for records in every) for i in range(len(every[0]))]
-    per_seed = [fmean(_means(records)[0] for records in tables) for tables in runs]
-    return {
-        **mean_score(per_start),
-        "score_best_policy": max(_means(records)[0] for records in every),
-        **({"score_sd_of_seeds": stdev(per_seed)} if len(per_seed) > 1 else {}),
-        "success_rate": fmean(_means(records)[1] for records in every),
-        "policies": len(every),
-        "starts": len(per_start),
-        "train_seconds": fmean(seconds),
-        "episode_seconds": fmean(record.wall_s for records in every for record in records),
-    }
-
-
-def _write_csv(path: Path, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(columns)
-        writer.writerows([f"{value:.6g}" if isinstance(value, float) else value for value in row] for row in rows)
+    if not (folder / DECISION).exists():
+        taken = {"ms_per_chunk": decision_ms(policies[-1], config.eval.suite)}
+        (folder / DECISION).write_text(json.dumps(taken) + "\n", "utf-8")

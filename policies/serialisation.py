@@ -107,6 +107,18 @@ def load_policy(folder: Path) -> Policy:
     return policy.eval()
 
 
+def reconfigure(folder: Path, config: PolicyConfig, target: Path) -> None:
+    """Copy a policy with another configuration for the same weights, such as other steps of its sampler.
+
+    Raises FileNotFoundError or ValueError, and writes nothing, where the weights do not fit the configuration.
+    """
+    with atomic_folder(target) as scratch:
+        shutil.copytree(folder, scratch, dirs_exist_ok=True)
+        text = yaml.safe_dump({"format": FORMAT, **to_dict(config)}, sort_keys=False)
+        (scratch / "config.yaml").write_text(text, encoding="utf-8")
+        load_policy(scratch)
+
+
 def read_config(path: Path) -> PolicyConfig:
     """Read a policy's config.yaml."""
     values = _mapping(path, yaml.safe_load, ("format",))

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from deixis.cli import main
+from deixis.policies.policy import Policy
 from deixis.policies.serialisation import load_tensors
 from deixis.study import read_study, study_names, variant_config
 
@@ -23,6 +24,7 @@ seeds: [0, 1]
 variants:
   small: {policy.head.unet_channels: [8, 16], policy.head.inference_steps: 2}
   l1: {policy.head.kind: regression, policy.head.denoiser_width: 32}
+  one-step: {like: small, policy.head.inference_steps: 1}
 """
 SETTINGS = ["--unaligned.steps", "4", "--policy_every", "2", "--log_every", "2", "--unaligned.batch_size", "16"]
 SETTINGS += [
@@ -67,6 +69,9 @@ def test_a_variant_is_the_preset_with_its_settings(tmp_path: Path) -> None:
         ("preset: pusht_state\nvariants: {a: 3}\n", "variants: found"),
         ("preset: pusht_state\nvariants: {a: {}}\nseeds: [x]\n", "seeds: found"),
         ("preset: pusht_state\nvariants: {a: {}}\njudged: 0\n", "judged: found 0"),
+        ("preset: pusht_state\nvariants: {a: {like: b}}\n", "variants.a.like: found 'b'"),
+        ("preset: pusht_state\nvariants: {a: {}, b: {like: a}, c: {like: b}}\n", "variants.c.like: found 'b'"),
+        ("preset: pusht_state\nvariants: {a: {}, b: {like: a, seed: 3}}\n", "variants.b: found ['seed']"),
         ("preset: pusht_state\nvariants: {a: {}}\nshare_backbone: 2\n", "share_backbone: found 2"),
         ("preset: pusht_state\nvariants: {a: {}}\nmore: 1\n", "wanted preset, variants"),
         ("preset: [", "not readable as YAML"),
@@ -107,13 +112,22 @@ def test_a_study_trains_and_judges_all_alike_and_goes_on(tmp_path: Path, monkeyp
     judged = (out / "small-1" / "judged" / "00000004.parquet").stat().st_mtime_ns
     assert main(command) == 0
     both = json.loads(record.read_text())
-    assert {name.partition(".")[0] for name in both["metrics"]} == {"small", "l1"} and both["seeds"] == [0, 1]
+    assert {name.partition(".")[0] for name in both["metrics"]} == {"small", "l1", "one-step"}
+    assert both["seeds"] == [0, 1] and all(
+        both["metrics"][f"{name}.ms_per_chunk"] > 0 for name in ("small", "one-step")
+    )
     assert {n: v for n, v in both["metrics"].items() if n.startswith("small.")} == first, "nothing was done again"
     assert (out / "small-1" / "policy" / "model.safetensors").stat().st_mtime_ns == weights
     assert (out / "small-1" / "judged" / "00000004.parquet").stat().st_mtime_ns == judged
     with (tmp_path / "tiny_scores.csv").open() as lines:
         rows = list(csv.DictReader(lines))
-    assert len(rows) == 8 and {row["variant"] for row in rows} == {"small", "l1"}
+    assert len(rows) == 12 and {row["variant"] for row in rows} == {"small", "l1", "one-step"}
+    same = [load_tensors(out / f"{name}-1" / "policy" / "model.safetensors") for name in ("small", "one-step")]
+    assert all(torch.equal(same[0][name], same[1][name]) for name in same[0]), "the same weights"
+    assert Policy.load(out / "one-step-1" / "policy").config.head.inference_steps == 1
+    assert (out / "one-step-0" / "policies" / "00000004").is_dir()
+    chart = (tmp_path / "tiny.svg").read_text()
+    assert all(name in chart for name in ("small", "l1", "one-step"))
     of_small = [float(row["score"]) for row in rows if row["variant"] == "small"]
     assert sum(of_small) / 4 == pytest.approx(first["small.score"], abs=1e-5)
 
@@ -130,7 +144,7 @@ def test_variants_can_share_a_backbone(tmp_path: Path, monkeypatch: pytest.Monke
     settings = [setting.replace("unaligned", "imitate") for setting in SETTINGS] + ["--perceive.steps", "2"]
     assert main(["study", str(file), "--out", str(out), "--json", str(tmp_path / "tiny.json"), *settings]) == 0
     metrics = json.loads((tmp_path / "tiny.json").read_text())["metrics"]
-    assert {name.partition(".")[0] for name in metrics} == {"small", "l1", "backbone"}
+    assert {name.partition(".")[0] for name in metrics} == {"small", "l1", "one-step", "backbone"}
     assert metrics["backbone.train_seconds"] > 0
 
     def stages(folder: str) -> set[str]:

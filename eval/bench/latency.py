@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
+
+from ..decision_time import milliseconds
 
 if TYPE_CHECKING:
     from ...policies.config import HeadConfig
 
 PARAMETERS = 3_000_000  # of every head, give or take a tenth
-_SECONDS, _LEAST, _MOST = 3.0, 5, 100  # of each measurement, and the chunks in it
 
 
 def run() -> dict[str, float]:
@@ -32,10 +32,10 @@ def run() -> dict[str, float]:
         generators = [torch.Generator().manual_seed(0)]
         with torch.inference_mode():
             context = policy.context(observation)
-            whole = _milliseconds(lambda p=policy, o=observation, g=generators: p.act(o, g))
-            alone = _milliseconds(lambda p=policy, c=context, g=generators: p.head.sample(c, g))
+            whole = milliseconds(lambda p=policy, o=observation, g=generators: p.act(o, g))
+            alone = milliseconds(lambda p=policy, c=context, g=generators: p.head.sample(c, g))
             if not metrics:
-                metrics["encoding_ms"] = _milliseconds(lambda p=policy, o=observation: p.context(o))
+                metrics["encoding_ms"] = milliseconds(lambda p=policy, o=observation: p.context(o))
         metrics[f"{name}_ms_per_chunk"] = whole
         metrics[f"{name}_ms_per_action"] = whole / policy.config.exec_horizon
         metrics[f"{name}_head_ms_per_chunk"] = alone
@@ -150,16 +150,3 @@ def _observation() -> Any:
     shape = (1, 2, 64, 64, 3)
     images = {name: torch.randint(256, shape, generator=generator, dtype=torch.uint8) for name in spec.camera_names}
     return Observation(images, torch.zeros(1, 2, spec.proprio.dim), ["lift the red cube"])
-
-
-def _milliseconds(call: Any) -> float:
-    """Median of some calls after a warm one."""
-    import statistics
-
-    call()
-    taken, begin = [], time.perf_counter()
-    while len(taken) < _LEAST or (time.perf_counter() - begin < _SECONDS and len(taken) < _MOST):
-        start = time.perf_counter()
-        call()
-        taken.append(time.perf_counter() - start)
-    return 1e3 * statistics.median(taken)

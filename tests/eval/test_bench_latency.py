@@ -27,4 +27,4 @@ def test_every_head_and_sampler_is_measured() -> None:
 def test_what_is_measured_is_a_chunk() -> None:
     policy = latency._policy(latency.heads()["mixture"])
     assert policy.act(latency._observation()).shape == (1, 16, 5)
-    assert latency._milliseconds(lambda: policy.act(latency._observation())) > 0
+    assert latency.milliseconds(lambda: policy.act(latency._observation())) > 0
