@@ -83,6 +83,10 @@ def read_study(name: str) -> Study:
         raise ConfigError(f"{path}: found {found}, wanted preset, variants and, where needed, {optional}")
     variants, seeds, judged = values["variants"], values.get("seeds", [0]), values.get("judged", 1)
     share, suites = values.get("share_backbone", False), values.get("suites", [])
+    if isinstance(variants, dict) and BACKBONE in variants:
+        raise ConfigError(
+            f"{path}: variants: found {BACKBONE!r}, wanted another name; what variants share has that one"
+        )
     if not isinstance(variants, dict) or not variants or not all(isinstance(v, dict | None) for v in variants.values()):
         raise ConfigError(f"{path}: variants: found {variants!r}, wanted names, each with its settings")
     for name, changes in variants.items():
@@ -138,6 +142,8 @@ def run_study(
     configs = {
         training: variant_config(study, training[1], training[2], training[0], overrides) for training in trainings
     }
+    if study.share_backbone and not all(c.align.steps or c.perceive.steps for c in configs.values()):
+        raise ConfigError(f"study {study.name!r}: share_backbone: found align.steps and perceive.steps 0, wanted one")
     out = Path(next(iter(configs.values())).out)
 
     reports: dict[str | None, Any] = {}
@@ -168,7 +174,7 @@ def _train(study: Study, config: TrainConfig, place: Path, folder: Path, checked
     if study.share_backbone:
         if not (backbone / "policy").exists():
             print(f"the backbone of seed {config.seed}, into {backbone}")
-            train(replace(_without(config, "imitate"), policy_every=0), store, backbone, checked=checked)
+            train(replace(_without(config, "imitate", "finetune"), policy_every=0), store, backbone, checked=checked)
         config = replace(_without(config, "align", "perceive"), backbone_from=str(backbone / "policy"))
     train(config, store, folder, checked=checked)
 
@@ -179,9 +185,10 @@ def _take_over(source: Path, config: RunConfig, folder: Path) -> None:
 
     if (folder / "policy").exists():
         return
-    for policy in [*sorted(source.glob("policies/*")), source / "policy"]:
-        reconfigure(policy, config.policy, folder / policy.relative_to(source))
+    folder.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(source / "training.jsonl", folder / "training.jsonl")
+    for policy in [*sorted(source.glob("policies/*")), source / "policy"]:  # the last tells that all are there
+        reconfigure(policy, config.policy, folder / policy.relative_to(source))
 
 
 def _without(config: TrainConfig, *stages: str) -> TrainConfig:

@@ -69,6 +69,8 @@ def test_a_variant_is_the_preset_with_its_settings(tmp_path: Path) -> None:
         ("preset: pusht_state\nvariants: {a: 3}\n", "variants: found"),
         ("preset: pusht_state\nvariants: {a: {}}\nseeds: [x]\n", "seeds: found"),
         ("preset: pusht_state\nvariants: {a: {}}\njudged: 0\n", "judged: found 0"),
+        ("preset: pusht_state\nvariants: {backbone: {}}\n", "found 'backbone', wanted another name"),
+        ("preset: pusht_state\nvariants: {a: {}}\nshare_backbone: true\n", "found align.steps and perceive.steps 0"),
         ("preset: pusht_state\nvariants: {a: {like: b}}\n", "variants.a.like: found 'b'"),
         ("preset: pusht_state\nvariants: {a: {}, b: {like: a}, c: {like: b}}\n", "variants.c.like: found 'b'"),
         ("preset: pusht_state\nvariants: {a: {}, b: {like: a, seed: 3}}\n", "variants.b: found ['seed']"),
