@@ -35,6 +35,7 @@ def chart_of_speed(metrics: METRICS, path: Path) -> None:
             axes.errorbar(values["ms_per_chunk"], score, error, marker=marker, label=name, capsize=3, linestyle="")
             axes.annotate(name, (values["ms_per_chunk"], score), xytext=(7, 4), textcoords="offset points", fontsize=9)
         axes.set_xscale("log")
+        axes.xaxis.set_major_formatter("{x:g}")
         axes.set_ylim(0, 1.02)
         axes.set_xlabel("milliseconds for a chunk of actions, batch 1, one core")
         axes.set_ylabel("score")
