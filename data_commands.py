@@ -140,7 +140,7 @@ def _curate(arguments: Sequence[str]) -> int:
     parser.add_argument("--config", action="config", metavar="FILE", help="YAML file with the settings below")
     parser.add_class_arguments(CurationConfig)
     given = parser.parse_args(list(arguments))
-    settings = parser.instantiate_classes(given)
+    settings = parser.instantiate(given)
     own = {"source", "destination", "scorer", "json", "config"}
     config = CurationConfig(**{name: value for name, value in vars(settings).items() if name not in own})
     score = None
