@@ -83,12 +83,10 @@ def read_study(name: str) -> Study:
         raise ConfigError(f"{path}: found {found}, wanted preset, variants and, where needed, {optional}")
     variants, seeds, judged = values["variants"], values.get("seeds", [0]), values.get("judged", 1)
     share, suites = values.get("share_backbone", False), values.get("suites", [])
-    if isinstance(variants, dict) and BACKBONE in variants:
-        raise ConfigError(
-            f"{path}: variants: found {BACKBONE!r}, wanted another name; what variants share has that one"
-        )
     if not isinstance(variants, dict) or not variants or not all(isinstance(v, dict | None) for v in variants.values()):
         raise ConfigError(f"{path}: variants: found {variants!r}, wanted names, each with its settings")
+    if BACKBONE in variants:
+        raise ConfigError(f"{path}: variants: found {BACKBONE!r}, wanted another name: what they share has it")
     for name, changes in variants.items():
         _check_like(path, name, changes or {}, variants)
     if not isinstance(seeds, list) or not seeds or not all(type(seed) is int for seed in seeds):
@@ -120,10 +118,9 @@ def variant_config(
     """The configuration of one training: the preset, the suite, the variant's settings, then what the user typed."""
     arguments = ["--config", study.preset, "--seed", str(seed)]
     arguments += ["--collect.suite", suite, "--eval.suite", suite] if suite else []
-    changes = study.variants[variant]
-    for key, value in {**study.variants.get(changes.get("like", ""), {}), **changes}.items():
-        if key == "like":
-            continue
+    changes = dict(study.variants[variant])
+    base = study.variants.get(changes.pop("like", ""), {})
+    for key, value in {**base, **changes}.items():
         arguments += [f"--{key}", value if isinstance(value, str) else json.dumps(value)]
     sections = expand(("collect", "train", "eval", "out"))
     return read_run_config("study", [*arguments, *overrides], sections, {})[0]

@@ -80,8 +80,7 @@ def save_policy(policy: Policy, folder: Path) -> None:
         "action_normaliser": policy.action_normaliser.to_dict(),
     }
     with atomic_folder(folder) as scratch:
-        text = yaml.safe_dump({"format": FORMAT, **to_dict(policy.config)}, sort_keys=False)
-        (scratch / "config.yaml").write_text(text, encoding="utf-8")
+        _write_config(policy.config, scratch)
         (scratch / "spec.json").write_text(json.dumps(spec, indent=2, ensure_ascii=False), encoding="utf-8")
         (scratch / "tokenizer.json").write_text(policy.tokenizer.to_json(), encoding="utf-8")
         save_tensors(policy.state_dict(), scratch / "model.safetensors")
@@ -114,9 +113,13 @@ def reconfigure(folder: Path, config: PolicyConfig, target: Path) -> None:
     """
     with atomic_folder(target) as scratch:
         shutil.copytree(folder, scratch, dirs_exist_ok=True)
-        text = yaml.safe_dump({"format": FORMAT, **to_dict(config)}, sort_keys=False)
-        (scratch / "config.yaml").write_text(text, encoding="utf-8")
+        _write_config(config, scratch)
         load_policy(scratch)
+
+
+def _write_config(config: PolicyConfig, folder: Path) -> None:
+    text = yaml.safe_dump({"format": FORMAT, **to_dict(config)}, sort_keys=False)
+    (folder / "config.yaml").write_text(text, encoding="utf-8")
 
 
 def read_config(path: Path) -> PolicyConfig:

@@ -73,6 +73,9 @@ class EnergyHead(ActionHead):
     def __init__(self, config: HeadConfig, horizon: int, action_dim: int, num_tokens: int, token_width: int) -> None:
         super().__init__()
         options = config.energy
+        counts = {name: getattr(options, name) for name in ("negatives", "proposal_components", "samples")}
+        if min(counts.values()) < 1:
+            raise ValueError(f"policy.head.energy: found {counts}, wanted at least 1 of each")
         self.shape, self.options, dim = (horizon, action_dim), options, horizon * action_dim
         self.conditioning = Conditioning(num_tokens, token_width, config.context_width, config.dropout)
         self.energy = EnergyNetwork(dim, config.context_width, options.width, options.blocks, options.spectral_norm)

@@ -79,10 +79,8 @@ def object_kinds(all_scenes: Sequence[Sequence[Mapping[str, Any]]]) -> list[dict
     return [{"colour": c, "shape": s} for c, s in sorted(kinds, key=lambda kind: (kind[0] or "", kind[1]))]
 
 
-def train_tokenizer(config: TrainConfig, prepared: Prepared, source: Policy | None = None) -> TextTokenizer:
-    """A tokenizer of the store's instructions, and of phrases and captions of its scenes; or that of the source."""
-    if source is not None:
-        return source.tokenizer
+def train_tokenizer(config: TrainConfig, prepared: Prepared) -> TextTokenizer:
+    """A tokenizer of the store's instructions, and of phrases and captions of its scenes."""
     store = prepared.store
     texts = {store.episode_info(i)["instruction"] for i in range(len(store))}
     rng = np.random.default_rng([config.seed, len(store)])
@@ -113,29 +111,37 @@ def new_policy(
     With a source, its backbone is that of the source, and proprioception is normalised as that backbone learned it.
     Raises ValueError where the two do not fit.
     """
-    normalisers = fit_normalisers(prepared.store)
-    spec, proprio = prepared.store.env_spec, normalisers["proprio"]
+    normalisers, backbone = fit_normalisers(prepared.store), None
     if source is not None:
-        proprio = source.proprio_normaliser
-    policy = Policy(config.policy, spec, prepared.cameras, proprio, normalisers["action"], tokenizer)
-    if source is not None:
-        _check_backbones(source, policy, config.backbone_from)
-        policy.backbone.load_state_dict(source.backbone.state_dict())
+        _check_backbone(source, config, prepared)
+        normalisers, backbone = {**normalisers, "proprio": source.proprio_normaliser}, source.backbone.state_dict()
+    policy = Policy(
+        config.policy,
+        prepared.store.env_spec,
+        prepared.cameras,
+        normalisers["proprio"],
+        normalisers["action"],
+        tokenizer,
+    )
+    if backbone is not None:
+        policy.backbone.load_state_dict(backbone)
     return policy
 
 
-def _check_backbones(source: Policy, policy: Policy, folder: str) -> None:
-    """ValueError unless the backbone of `source`, a policy read from `folder`, is one for `policy`."""
+def _check_backbone(source: Policy, config: TrainConfig, prepared: Prepared) -> None:
+    """ValueError unless the backbone of `source` is one for a policy of this run."""
+    spec = prepared.store.env_spec
+    sizes = {name: (spec.camera(name).height, spec.camera(name).width) for name in prepared.cameras}
     pairs: dict[str, tuple[Any, Any]] = {
-        "cameras": (source.cameras, policy.cameras),
-        "proprioception": (source.spec.proprio.names, policy.spec.proprio.names),
-        "policy.obs_horizon": (source.config.obs_horizon, policy.config.obs_horizon),
+        "cameras": (source.cameras, sizes),
+        "proprioception": (source.spec.proprio.names, spec.proprio.names),
+        "policy.obs_horizon": (source.config.obs_horizon, config.policy.obs_horizon),
     }
-    has, wants = to_dict(source.config.backbone), to_dict(policy.config.backbone)
+    has, wants = to_dict(source.config.backbone), to_dict(config.policy.backbone)
     pairs |= {f"policy.backbone.{name}": (has[name], wants[name]) for name in wants}
     for name, (found, wanted) in pairs.items():
         if found != wanted:
             raise ValueError(
-                f"backbone_from {folder}: {name}: found {found}, wanted {wanted}; set what this run sets as the policy "
-                "there did, or start with another"
+                f"backbone_from {config.backbone_from}: {name}: found {found}, wanted {wanted}; set what this run sets "
+                "as the policy there did, or start with another"
             )

@@ -101,11 +101,10 @@ def train(
     found = checkpoints.latest()
     first = found.stage if found else 0
     torch.manual_seed(step_seed(config.seed))
-    tokenizer = (
-        TextTokenizer.from_json(found.tokenizer, config.policy.backbone.max_text_tokens)
-        if found
-        else train_tokenizer(config, prepared, source)
-    )
+    if found:
+        tokenizer = TextTokenizer.from_json(found.tokenizer, config.policy.backbone.max_text_tokens)
+    else:
+        tokenizer = source.tokenizer if source else train_tokenizer(config, prepared)
     policy = new_policy(config, prepared, tokenizer, source).to(accelerator.device)
     if not found:
         fit_head(policy, prepared)

@@ -112,6 +112,12 @@ def test_loss_under_autocast_is_that_of_float32(objective: str) -> None:
     assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in head.parameters())
 
 
+@pytest.mark.parametrize("name", ["negatives", "proposal_components", "samples"])
+def test_counts_below_one_are_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=f"'{name}': 0.*wanted at least 1"):
+        make(**{name: 0})
+
+
 def test_the_counter_examples_do_not_train_the_proposal() -> None:
     """Its gradient is that of its own likelihood, whatever the energy."""
 
