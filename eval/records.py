@@ -9,6 +9,12 @@ A record says what was measured, with which command, on what: nobody types a num
 
 names the records (the columns) and, optionally, the metrics (the rows; all of them when none is named). An interval
 (`ci95.low` and `ci95.high`) is one row, `ci95`.
+
+    <!-- results:pusht_state/* score ms_per_chunk -->     a row for each variant, a column for each metric
+    <!-- results:particle/*/* success_rate -->            a row for each suite, a column for each variant, one metric
+
+are tables of one record whose metrics are named `variant.metric` or `suite.variant.metric`; an interval `METRIC_ci95`
+stands beside its metric.
 """
 
 from __future__ import annotations
@@ -169,12 +175,52 @@ def table(records: Sequence[Record], metrics: Sequence[str] = ()) -> str:
             )
         cells = (_cell(name, record.metrics) for record in records)
         lines.append(f"| {name.replace('_', ' ').replace('.', ': ')} | {' | '.join(cells)} |")
-    lines.append("")
-    for record in records:
-        code = f"commit {record.commit[:12]}" if record.commit else "no commit"
-        on = f"{record.hardware['cores']} cores, {record.hardware['processor']}"
-        lines.append(f"`{record.command}` ({record.date[:10]}, {on}, {code})  ")
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, "", *map(_provenance, records)]) + "\n"
+
+
+def group_table(record: Record, metrics: Sequence[str], across: bool = False) -> str:
+    """A Markdown table of one record: a row for each group that has one of the metrics, a column for each metric.
+
+    across: with one metric, groups "suite.variant" become a row for each suite and a column for each variant.
+
+    Raises:
+        RecordError: no group has one of `metrics`, or groups to set across each other have no two parts.
+    """
+    groups = {name: [key[: -len(name) - 1] for key in record.metrics if key.endswith(f".{name}")] for name in metrics}
+    missing = [name for name, of in groups.items() if not of]
+    if missing or not metrics:
+        raise RecordError(f"{record.name}: no group with the metrics {missing or 'asked for: none was named'}")
+    rows = list(dict.fromkeys(group for of in groups.values() for group in of))
+    if not across:
+        cells = [[group, *(_valued(f"{group}.{name}", record.metrics) for name in metrics)] for group in rows]
+        return _grid(["", *(name.replace("_", " ") for name in metrics)], cells, record)
+    if len(metrics) > 1 or any(group.count(".") != 1 for group in rows):
+        raise RecordError(f"{record.name}/*/*: found {list(metrics)} of {rows}, wanted one metric of suite.variant")
+    suites, variants = (list(dict.fromkeys(group.split(".")[part] for group in rows)) for part in (0, 1))
+    cells = [[s, *(_valued(f"{s}.{v}.{metrics[0]}", record.metrics) for v in variants)] for s in suites]
+    return _grid([metrics[0].replace("_", " "), *variants], cells, record)
+
+
+def _grid(head: Sequence[str], rows: Sequence[Sequence[str]], record: Record) -> str:
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
+    return "\n".join([*(f"| {' | '.join(line)} |" for line in lines), "", _provenance(record)]) + "\n"
+
+
+def _valued(name: str, metrics: Mapping[str, float]) -> str:
+    """A metric and, where there is one, its interval."""
+    low, high = metrics.get(f"{name}_ci95.low"), metrics.get(f"{name}_ci95.high")
+    if low is None or high is None:
+        return format_metric(name, metrics.get(name))
+    value, low, high = (format_metric(name, round(number, 3)) for number in (metrics[name], low, high))
+    return f"{value} ({low} to {high})"
+
+
+def _provenance(record: Record) -> str:
+    """How it was measured; the two spaces end the line."""
+    code = f"commit {record.commit[:12]}" if record.commit else "no commit"
+    cores = record.hardware["cores"]
+    on = f"{cores} core{'s' * (cores != 1)}, {record.hardware['processor']}"
+    return f"`{record.command}` ({record.date[:10]}, {on}, {code})  "
 
 
 def _cell(name: str, metrics: Mapping[str, float]) -> str:
@@ -205,6 +251,10 @@ def fill_tables(document: str, results: Path) -> str:
 
     def written(match: re.Match[str]) -> str:
         names, *metrics = match["spec"].split()
+        name, *groups = names.split("/")
+        if groups:
+            record = Record.read(results / f"{name}.json")
+            return f"{match[1]}{group_table(record, metrics, across=len(groups) == 2)}{match[4]}"
         records = [Record.read(results / f"{name}.json") for name in names.split(",")]
         return f"{match[1]}{table(records, metrics)}{match[4]}"
 

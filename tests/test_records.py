@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -83,6 +84,45 @@ def test_tables_are_filled_and_stay_as_they_are(results: Path) -> None:
 def test_without_metrics_a_table_shows_all(results: Path) -> None:
     rows = table([Record.read(results / "demo.json")]).splitlines()
     assert [row.split("|")[1].strip() for row in rows[2:5]] == ["success rate", "ci95", "episodes"]
+
+
+def grouped(results: Path, metrics: dict[str, Any], marker: str) -> list[str]:
+    make_record("study", "deixis study x", metrics).write(results / "study.json")
+    return fill_tables(document(marker), results).splitlines()
+
+
+def test_variants_are_rows_and_intervals_stand_beside_their_metric(results: Path) -> None:
+    metrics = {
+        "a": {"score": 0.95, "score_ci95": [0.9, 1.0], "train_seconds": 12.5},
+        "b": {"score": 0.5, "success_rate": 0.25},
+    }
+    rows = grouped(results, metrics, "study/* score success_rate train_seconds")
+    assert rows[3:7] == [
+        "|  | score | success rate | train seconds |",
+        "| --- | ---: | ---: | ---: |",
+        "| a | 0.95 (0.9 to 1) | - | 12.5 s |",
+        "| b | 0.5 | 25.0% | - |",
+    ]
+
+
+def test_suites_are_rows_and_variants_columns(results: Path) -> None:
+    metrics = {"p-1": {"a": {"success_rate": 1.0}, "b": {"success_rate": 0.5}}, "p-2": {"a": {"success_rate": 0.0}}}
+    rows = grouped(results, metrics, "study/*/* success_rate")
+    assert rows[3] == "| success rate | a | b |"
+    assert rows[5:7] == ["| p-1 | 100.0% | 50.0% |", "| p-2 | 0.0% | - |"]
+
+
+@pytest.mark.parametrize(
+    ("marker", "expected"),
+    [
+        ("study/* speed", "no group with the metrics .'speed'"),
+        ("study/*", "none was named"),
+        ("study/*/* score", "wanted one metric of suite.variant"),
+    ],
+)
+def test_a_table_of_groups_that_cannot_be_made_is_refused(results: Path, marker: str, expected: str) -> None:
+    with pytest.raises(RecordError, match=expected):
+        grouped(results, {"a": {"score": 1.0}}, marker)
 
 
 @pytest.mark.parametrize(
