@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -82,6 +83,56 @@ class Backbone(nn.Module):
     def forward(self, observation: Observation) -> TokenGroup:
         """Tokens for a checked observation whose proprioception is already normalised."""
         raise NotImplementedError
+
+
+class Texts(Protocol):
+    """What a backbone knows of B texts before it has seen an image."""
+
+    def select(self, rows: Tensor) -> Any:
+        """The same of these rows, int64 [B']; texts encoded once can serve many samples."""
+        ...
+
+
+class SeeingBackbone(Backbone):
+    """A backbone that looks through cameras and reads, in two halves.
+
+    `encode_text` and `encode_frames` look at one text and at one instant. `assemble` makes the tokens of a window from
+    them. While what the first two use is frozen, training encodes each frame of a store once.
+
+    Attributes:
+        cameras: in the order of the arguments and of the tokens.
+        obs_horizon: To.
+        perception: the parts that `encode_text` and `encode_frames` use.
+    """
+
+    cameras: tuple[str, ...]
+    obs_horizon: int
+    perception: tuple[str, ...]
+
+    def encode_text(self, texts: Sequence[str]) -> Any:
+        """`Texts` of these texts, in their order; equal ones are encoded once."""
+        raise NotImplementedError
+
+    def encode_frames(self, images: Mapping[str, Tensor], texts: Any, proprio: Tensor) -> Tensor:
+        """Single instants: images {camera: [F, H, W, 3]}, the text of each, and normalised proprio [F, P]: [F, ...]."""
+        raise NotImplementedError
+
+    def assemble(self, frames: Tensor, proprio: Tensor, texts: Any) -> TokenGroup:
+        """Tokens of windows: encoded frames [B, To, ...], normalised proprio [B, To, P], and the text of each."""
+        raise NotImplementedError
+
+    def standardise(self, frames: Tensor) -> None:
+        """Take what `assemble` wants to know of all encoded frames of a store [F, ...]; by default nothing."""
+
+    def set_noise(self, deviation: float) -> None:
+        """Noise on encoded frames while training, where a backbone has it."""
+
+    def forward(self, observation: Observation) -> TokenGroup:
+        texts = self.encode_text(observation.instruction)
+        images = {camera: observation.images[camera].flatten(0, 1) for camera in self.cameras}
+        rows = torch.arange(len(observation.instruction), device=self.device).repeat_interleave(self.obs_horizon)
+        frames = self.encode_frames(images, texts.select(rows), observation.proprio.flatten(0, 1))
+        return self.assemble(frames.unflatten(0, (-1, self.obs_horizon)), observation.proprio, texts)
 
 
 class ActionHead(nn.Module):

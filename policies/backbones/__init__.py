@@ -6,11 +6,12 @@ from collections.abc import Mapping
 
 from ..config import BackboneConfig
 from ..interfaces import Backbone
+from .compositional import CompositionalBackbone
 from .modular import ModularBackbone
 from .state import StateBackbone
 from .tokenizer import TextTokenizer
 
-BACKBONES = {"modular": ModularBackbone, "state": StateBackbone}
+BACKBONES = {"modular": ModularBackbone, "compositional": CompositionalBackbone, "state": StateBackbone}
 
 
 def build_backbone(

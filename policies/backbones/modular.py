@@ -1,8 +1,6 @@
 """The modular backbone: an image tower per camera, a text tower, and grounding that joins them.
 
-A forward pass has two halves. `encode_frames` looks at single frames and costs nearly everything; `assemble` makes the
-tokens of a window from encoded frames and costs nearly nothing. Training a head on a frozen backbone therefore encodes
-each frame of a store once.
+`encode_frames` costs nearly everything, `assemble` nearly nothing.
 """
 
 from __future__ import annotations
@@ -14,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ..config import BackboneConfig
-from ..interfaces import Backbone, Observation, TokenGroup
+from ..interfaces import SeeingBackbone, TokenGroup
 from .grounding import Grounding
 from .image import STRIDE, ImageTower
 from .text import ROLES, QueryPool, TextFeatures, TextTower
@@ -104,7 +102,7 @@ class Projector(nn.Module):
         return torch.cat([seen, self.text(self.intent(states, mask))], dim=1) + self.types
 
 
-class ModularBackbone(Backbone):
+class ModularBackbone(SeeingBackbone):
     """See the module's docstring.
 
     Args:
@@ -124,6 +122,7 @@ class ModularBackbone(Backbone):
         tokenizer: TextTokenizer,
     ) -> None:
         super().__init__()
+        self.perception = ("image", "text", "grounding")
         self.cameras = tuple(cameras)
         self.obs_horizon = obs_horizon
         self.tokenizer = tokenizer
@@ -197,23 +196,16 @@ class ModularBackbone(Backbone):
             parts += [self.view(i).read(grid, scores).flatten(1), self.view(i).key_points(grid)]
         return torch.cat(parts, dim=1)
 
-    def encode_frames(self, images: Mapping[str, Tensor], roles: Tensor, proprio: Tensor) -> Tensor:
-        """Encode single frames: images {camera: [F, H, W, 3]}, role phrases [F, R, Dt] and normalised proprio [F, P].
-
-        Returns [F, frame width].
-        """
+    def encode_frames(self, images: Mapping[str, Tensor], texts: TextFeatures, proprio: Tensor) -> Tensor:
         grids = [self.image_features(i, images[camera]) for i, camera in enumerate(self.cameras)]
-        return self.read(grids, self.ground(grids, roles, proprio))
+        return self.read(grids, self.ground(grids, texts.roles, proprio))
 
-    def assemble(self, frames: Tensor, proprio: Tensor, states: Tensor, mask: Tensor) -> TokenGroup:
-        """Tokens of windows: frames [B, To, F], normalised proprio [B, To, P], text states [B, L, Dt], mask [B, L]."""
-        tokens = self.projector(frames, proprio, states, mask)
+    def assemble(self, frames: Tensor, proprio: Tensor, texts: TextFeatures) -> TokenGroup:
+        tokens = self.projector(frames, proprio, texts.states, texts.mask)
         return TokenGroup(tokens, tokens.new_ones(tokens.shape[:2], dtype=torch.bool))
 
-    def forward(self, observation: Observation) -> TokenGroup:
-        text = self.encode_text(observation.instruction)
-        images = {camera: observation.images[camera].flatten(0, 1) for camera in self.cameras}
-        roles = text.roles.repeat_interleave(self.obs_horizon, dim=0)
-        frames = self.encode_frames(images, roles, observation.proprio.flatten(0, 1))
-        frames = frames.unflatten(0, (-1, self.obs_horizon))
-        return self.assemble(frames, observation.proprio, text.states, text.mask)
+    def standardise(self, frames: Tensor) -> None:
+        self.projector.standardise(frames)
+
+    def set_noise(self, deviation: float) -> None:
+        self.projector.set_noise(deviation)

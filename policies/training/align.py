@@ -234,7 +234,7 @@ class AlignObjective(nn.Module):
         horizon = self.policy.config.obs_horizon
         frames = frames[:, None].expand(-1, horizon, -1)
         proprio = batch.proprio[:, None].expand(-1, horizon, -1)
-        context = self._backbone.assemble(frames, proprio, text.states, text.mask)
+        context = self._backbone.assemble(frames, proprio, text)
         return self.action.loss(context, batch.actions, batch.is_pad).total
 
 

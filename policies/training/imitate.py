@@ -11,13 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from ...datasets.sampling import ShuffledOrder
-from ..backbones.modular import ModularBackbone
-from ..backbones.text import TextFeatures
 from ..config import StageConfig
-from ..interfaces import Losses, Observation
+from ..interfaces import Backbone, Losses, Observation, SeeingBackbone, Texts
 from ..policy import Policy
 
-PERCEPTION = ("image", "text", "grounding")
 ENCODE_BATCH = 256
 
 
@@ -40,12 +37,12 @@ class EncodedFrames:
     """Every frame and every text of a store through a frozen backbone.
 
     Attributes:
-        frames: float32 [F, frame width].
-        texts: features of the distinct instructions.
+        frames: as `SeeingBackbone.encode_frames` gives them [F, ...].
+        texts: of the distinct instructions.
     """
 
     frames: Tensor
-    texts: TextFeatures
+    texts: Texts
 
 
 @dataclass(frozen=True)
@@ -57,8 +54,8 @@ class ImitationBatch:
         actions: normalised, float32 [B, Tp, A]; is_pad bool [B, Tp].
         images: camera -> uint8 [B, To, H, W, 3], or None.
         instructions: B texts.
-        frames: encoded, float32 [B, To, F], or None.
-        text: features of the instructions, or None.
+        frames: encoded [B, To, ...], or None.
+        text: the instructions, encoded, or None.
     """
 
     proprio: Tensor
@@ -67,12 +64,12 @@ class ImitationBatch:
     instructions: list[str]
     images: dict[str, Tensor] | None = None
     frames: Tensor | None = None
-    text: TextFeatures | None = None
+    text: Texts | None = None
 
 
 @torch.no_grad()
 def encode_store(
-    backbone: ModularBackbone, windows: Windows, frame_texts: Sequence[str], proprio: Tensor
+    backbone: SeeingBackbone, windows: Windows, frame_texts: Sequence[str], proprio: Tensor
 ) -> tuple[EncodedFrames, list[str]]:
     """Encode each frame of a store once, given the instruction of its episode.
 
@@ -97,7 +94,7 @@ def encode_store(
             camera: torch.from_numpy(np.ascontiguousarray(frames[part])).to(backbone.device)
             for camera, frames in images.items()
         }
-        encoded.append(backbone.encode_frames(chunk, texts.roles[rows[part]], proprio[part]))
+        encoded.append(backbone.encode_frames(chunk, texts.select(rows[part]), proprio[part]))
     return EncodedFrames(torch.cat(encoded), texts), distinct
 
 
@@ -138,10 +135,10 @@ class ImitationBatches:
         self.proprio = self.policy.proprio_normaliser.normalise(torch.from_numpy(table["proprio"]).to(device))
         self.actions = self.policy.action_normaliser.normalise(torch.from_numpy(table["actions"]).to(device))
         self.is_pad = torch.from_numpy(table["is_pad"]).to(device)
-        if isinstance(backbone, ModularBackbone):
+        if isinstance(backbone, SeeingBackbone):
             self._encode(backbone)
 
-    def _encode(self, backbone: ModularBackbone) -> None:
+    def _encode(self, backbone: SeeingBackbone) -> None:
         index = torch.from_numpy(self.windows.frame_index(np.arange(len(self.windows))))
         texts = [""] * len(self.windows.frames(backbone.cameras[0]))
         for rows, text in zip(index.tolist(), self.instructions, strict=True):
@@ -151,7 +148,7 @@ class ImitationBatches:
         of_frames = self.proprio.new_zeros(len(texts), self.proprio.shape[-1])
         of_frames[self.frame_index.flatten()] = self.proprio.flatten(0, 1)
         self.encoded, distinct = encode_store(backbone, self.windows, texts, of_frames)
-        backbone.projector.standardise(self.encoded.frames)
+        backbone.standardise(self.encoded.frames)
         place = {text: row for row, text in enumerate(distinct)}
         self.text_index = torch.tensor([place[text] for text in self.instructions], device=backbone.device)
 
@@ -193,8 +190,8 @@ class ImitationObjective(nn.Module):
     def __init__(self, policy: Policy, stage: StageConfig, bf16: bool = False) -> None:
         super().__init__()
         self.policy, self.stage, self.bf16 = policy, stage, bf16
-        if isinstance(policy.backbone, ModularBackbone):
-            policy.backbone.projector.set_noise(stage.frame_noise)
+        if isinstance(policy.backbone, SeeingBackbone):
+            policy.backbone.set_noise(stage.frame_noise)
 
     @property
     def parts(self) -> dict[str, nn.Module]:
@@ -206,8 +203,8 @@ class ImitationObjective(nn.Module):
         proprio = batch.proprio
         if self.training and self.stage.proprio_noise:
             proprio = proprio + self.stage.proprio_noise * torch.randn_like(proprio)
-        if isinstance(backbone, ModularBackbone) and batch.frames is not None and batch.text is not None:
-            context = backbone.assemble(batch.frames, proprio, batch.text.states, batch.text.mask)
+        if isinstance(backbone, SeeingBackbone) and batch.frames is not None:
+            context = backbone.assemble(batch.frames, proprio, batch.text)
         else:
             context = backbone(Observation(batch.images or {}, proprio, batch.instructions))
         with torch.autocast(proprio.device.type, torch.bfloat16, enabled=self.bf16):
@@ -216,6 +213,7 @@ class ImitationObjective(nn.Module):
         return Losses(weight * losses.total, losses.parts)
 
 
-def is_frozen(stage: StageConfig) -> bool:
+def is_frozen(stage: StageConfig, backbone: Backbone) -> bool:
     """Whether a stage leaves perception as it is, so that frames can be encoded once."""
-    return not any(stage.trainable.get(name, 0.0) for name in PERCEPTION)
+    perception = backbone.perception if isinstance(backbone, SeeingBackbone) else ()
+    return not any(stage.trainable.get(name, 0.0) for name in perception)

@@ -144,7 +144,7 @@ def _run_stage(run: Run, index: int, name: str, stage: StageConfig, found: Check
         batches = PerceiveBatches(run.prepared.windows, stage, policy, seed, *shard)
         objective = PerceiveObjective(policy, stage, batches.points.shape[1]).to(accelerator.device)
     else:
-        cached = is_frozen(stage)
+        cached = is_frozen(stage, policy.backbone)
         objective = ImitationObjective(policy, stage, bf16)
         if found:
             restore(objective, found.model, run.checkpoints.folder)

@@ -1,0 +1,112 @@
+"""The compositional backbone: an image encoder, a bridge, and a language model that reads images and instruction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ..config import BackboneConfig
+from ..interfaces import SeeingBackbone, TokenGroup
+from .bridges import build_bridge
+from .decoder import Decoder
+from .tokenizer import TextTokenizer
+from .vision import VisionEncoder, build_vision
+
+
+@dataclass(frozen=True)
+class TokenIds:
+    """Texts as the decoder reads them: ids [B, L] and mask bool [B, L]."""
+
+    ids: Tensor
+    mask: Tensor
+
+    def select(self, rows: Tensor) -> TokenIds:
+        return TokenIds(self.ids[rows], self.mask[rows])
+
+
+class Joints(nn.Module):
+    """What enters the decoder beside image and text, and what leaves it for the head."""
+
+    def __init__(
+        self, config: BackboneConfig, cameras: int, obs_horizon: int, proprio_dim: int, decoder_width: int
+    ) -> None:
+        super().__init__()
+        self.view = nn.Parameter(torch.randn(obs_horizon, cameras, 1, decoder_width) * 0.02)
+        self.proprio_in = nn.Linear(proprio_dim, decoder_width)
+        self.readouts = nn.Parameter(torch.randn(config.decoder.readouts, decoder_width) * 0.02)
+        self.out = nn.Linear(decoder_width, config.width)
+        self.proprio_out = nn.Linear(proprio_dim, config.width)
+        self.types = nn.Parameter(torch.randn(obs_horizon + config.decoder.readouts, config.width) * 0.1)
+
+
+class CompositionalBackbone(SeeingBackbone):
+    """The sequence is [image tokens of each step and camera][proprioception of each step][instruction][readouts].
+
+    What the head sees are the decoder's states at the readouts, and proprioception itself: a number that has to be
+    exact should not have to pass through attention. Arguments as `ModularBackbone`.
+    """
+
+    def __init__(
+        self,
+        config: BackboneConfig,
+        cameras: Mapping[str, tuple[int, int]],
+        proprio_dim: int,
+        obs_horizon: int,
+        tokenizer: TextTokenizer,
+    ) -> None:
+        super().__init__()
+        sizes = list(dict.fromkeys(cameras.values()))
+        if not sizes or (len(sizes) > 1 and not config.vision.resolution):
+            raise ValueError(
+                f"policy.backbone.kind {config.kind!r}: found cameras {dict(cameras)}, wanted at least one, and of "
+                "different sizes only with a vision.resolution to scale them to"
+            )
+        self.perception = ("vision",)
+        self.cameras, self.obs_horizon, self.tokenizer = tuple(cameras), obs_horizon, tokenizer
+        self.vision: VisionEncoder = build_vision(config.vision, sizes[0])
+        self.decoder = Decoder(config.decoder, tokenizer.size, config.bridge)
+        tokens = self.vision.grid[0] * self.vision.grid[1]
+        self.bridge = build_bridge(config.bridge, tokens, self.vision.width, self.decoder.width, self.decoder.heads)
+        self.projector = Joints(config, len(cameras), obs_horizon, proprio_dim, self.decoder.width)
+        self.looks = config.bridge.kind == "cross_attention"
+        self.width, self.num_tokens = config.width, obs_horizon + config.decoder.readouts
+
+    @property
+    def parts(self) -> dict[str, nn.Module]:
+        return {"vision": self.vision, "bridge": self.bridge, "decoder": self.decoder, "projector": self.projector}
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
+
+    def encode_text(self, texts: Sequence[str]) -> TokenIds:
+        ids, mask = self.tokenizer(texts)
+        return TokenIds(ids.to(self.device), mask.to(self.device))
+
+    def encode_frames(self, images: Mapping[str, Tensor], texts: TokenIds, proprio: Tensor) -> Tensor:
+        """Image tokens of each camera [F, cameras, P, C]; neither text nor proprioception changes them."""
+        with self._autocast():
+            return torch.stack([self.vision(images[camera]) for camera in self.cameras], dim=1)
+
+    def assemble(self, frames: Tensor, proprio: Tensor, texts: TokenIds) -> TokenGroup:
+        batch, joints = len(proprio), self.projector
+        with self._autocast():
+            seen = self._enter(frames)
+            steps = joints.proprio_in(proprio)
+            words = self.decoder.embed(texts.ids)
+            readouts = joints.readouts.to(words.dtype).expand(batch, -1, -1)
+            inside = [] if self.looks else [seen]
+            embedded = torch.cat([part.to(words.dtype) for part in (*inside, steps, words, readouts)], dim=1)
+            kept = texts.mask.new_ones(batch, embedded.shape[1] - words.shape[1] - readouts.shape[1])
+            mask = torch.cat([kept, texts.mask, texts.mask.new_ones(readouts.shape[:2])], dim=1)
+            states = self.decoder(embedded, mask, seen if self.looks else None)
+            read = joints.out(states[:, -readouts.shape[1] :])
+        tokens = torch.cat([read.float(), joints.proprio_out(proprio)], dim=1) + joints.types
+        return TokenGroup(tokens, tokens.new_ones(tokens.shape[:2], dtype=torch.bool))
+
+    def _enter(self, frames: Tensor) -> Tensor:
+        """Encoded frames [B, To, cameras, P, C] to decoder tokens [B, To * cameras * M, width]."""
+        crossed = self.bridge(frames.flatten(0, 2)).unflatten(0, frames.shape[:3])
+        return (crossed + self.projector.view).flatten(1, 3)

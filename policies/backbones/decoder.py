@@ -1,0 +1,120 @@
+"""A causal language model as part of a policy: it reads embeddings of any modality and predicts the next token."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from torch import Tensor, nn
+
+from ..config import BridgeConfig, DecoderConfig
+
+
+class GatedLayer(nn.Module):
+    """A gated look at the image before a layer of the decoder (Llama 3, arXiv:2407.21783; Flamingo).
+
+    With the gates at zero, where they start, the layer's output is exactly what it was without.
+    """
+
+    def __init__(self, look: nn.Module, layer: nn.Module) -> None:
+        super().__init__()
+        self.look, self.layer = look, layer
+
+    def forward(self, hidden_states: Tensor, *arguments: Any, seen: Tensor | None = None, **options: Any) -> Any:
+        if seen is not None:
+            hidden_states = self.look(
+                hidden_states,
+                cross_attention_states=seen,
+                cross_attention_mask=None,
+                attention_mask=None,
+                full_text_row_masked_out_mask=None,
+            )
+        return self.layer(hidden_states, *arguments, **options)
+
+
+class Decoder(nn.Module):
+    """A causal language model of transformers.
+
+    Args:
+        config: sizes, or the architecture of what was loaded.
+        vocabulary: entries of its tokenizer.
+        bridge: where it says so, gated layers look at image tokens.
+
+    Attributes:
+        width: of its states.
+        heads: attention heads.
+    """
+
+    def __init__(self, config: DecoderConfig, vocabulary: int, bridge: BridgeConfig | None = None) -> None:
+        from transformers import AutoConfig, AutoModelForCausalLM, Qwen3Config
+
+        super().__init__()
+        if config.architecture:
+            values = json.loads(config.architecture)
+            options = AutoConfig.for_model(values.pop("model_type"), **values)
+        else:
+            if config.width % config.heads:
+                raise ValueError(
+                    f"policy.backbone.decoder.heads: found {config.heads}, wanted a divisor of {config.width}"
+                )
+            options = Qwen3Config(
+                vocab_size=vocabulary,
+                hidden_size=config.width,
+                intermediate_size=round(config.hidden * config.width),
+                num_hidden_layers=config.layers,
+                num_attention_heads=config.heads,
+                num_key_value_heads=config.heads,
+                head_dim=config.width // config.heads,
+                tie_word_embeddings=True,
+                use_cache=False,
+            )
+        self.model = AutoModelForCausalLM.from_config(options)
+        if self.model.get_input_embeddings().num_embeddings != vocabulary:
+            self.model.resize_token_embeddings(vocabulary, mean_resizing=False)
+        self.width, self.heads = options.hidden_size, options.num_attention_heads
+        if bridge is not None and bridge.kind == "cross_attention":
+            self._add_looks(bridge.every)
+
+    def _add_looks(self, every: int) -> None:
+        from transformers.models.mllama.configuration_mllama import MllamaTextConfig
+        from transformers.models.mllama.modeling_mllama import MllamaCrossAttentionDecoderLayer
+
+        inner, options = self.model.base_model, self.model.config
+        sizes = MllamaTextConfig(
+            hidden_size=self.width,
+            intermediate_size=options.intermediate_size,
+            num_attention_heads=self.heads,
+            num_key_value_heads=self.heads,
+            num_hidden_layers=1,
+            cross_attention_layers=[0],
+            rms_norm_eps=1e-6,
+        )
+        sizes._attn_implementation = "sdpa"
+        for index in range(0, len(inner.layers), every):
+            look = MllamaCrossAttentionDecoderLayer(sizes, index)
+            # Taken for causal where it says nothing: word i would see image token i at most.
+            look.cross_attn.is_causal = False  # pyright: ignore
+            for module in look.modules():
+                if isinstance(module, nn.Linear):
+                    nn.init.normal_(module.weight, std=sizes.initializer_range)
+            inner.layers[index] = GatedLayer(look, inner.layers[index])
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """Token ids [B, L] to embeddings [B, L, width]."""
+        return self.model.get_input_embeddings()(ids)
+
+    def forward(self, embedded: Tensor, mask: Tensor, seen: Tensor | None = None) -> Tensor:
+        """States [B, L, width] of embeddings [B, L, width], each from those up to it where mask [B, L] is True.
+
+        Positions count what the mask keeps, so padding in between changes nothing.
+        seen: image tokens [B, S, width] for gated layers.
+        """
+        positions = (mask.cumsum(-1) - 1).clamp_min(0)
+        options = {} if seen is None else {"seen": seen}
+        return self.model.base_model(
+            inputs_embeds=embedded, attention_mask=mask, position_ids=positions, use_cache=False, **options
+        ).last_hidden_state
+
+    def logits(self, states: Tensor) -> Tensor:
+        """Logits over the vocabulary [..., V] of the token after each state [..., width]."""
+        return self.model.get_output_embeddings()(states)
