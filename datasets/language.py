@@ -202,6 +202,18 @@ def caption(
     return (" " if language == "en" else "").join(sentences)
 
 
+def question(
+    kind: str, scene: Scene, rng: np.random.Generator, language: str, margin: float = RELATION_MARGIN
+) -> QuestionAnswer | None:
+    """A question of one kind (`QUESTION_KINDS`) and its answer; None where the scene cannot answer it without doubt.
+
+    Raises ValueError as `caption` does, and for an unknown kind.
+    """
+    _check_scene(scene, language)
+    check_word("kind", kind, QUESTION_KINDS)
+    return _KINDS[kind](scene, rng, language, margin)
+
+
 def questions(
     scene: Scene, rng: np.random.Generator, language: str, margin: float = RELATION_MARGIN
 ) -> list[QuestionAnswer]:
@@ -213,7 +225,7 @@ def questions(
     Raises ValueError as `caption` does.
     """
     _check_scene(scene, language)
-    asked = [ask(scene, rng, language, margin) for ask in _KINDS]
+    asked = [ask(scene, rng, language, margin) for ask in _KINDS.values()]
     answered = [item for item in asked if item is not None]
     return [answered[i] for i in rng.permutation(len(answered))]
 
@@ -380,15 +392,17 @@ def _ask_distance(scene: Scene, rng: np.random.Generator, language: str, margin:
     return _question("distance", rng, language, a=phrase(a, rng, language), b=phrase(b, rng, language)), answer
 
 
-_KINDS: tuple[Callable[[Scene, np.random.Generator, str, float], QuestionAnswer | None], ...] = (
-    _ask_colour,
-    _ask_shape,
-    _ask_count,
-    _ask_presence,
-    _ask_relation,
-    _ask_where,
-    _ask_further,
-    _ask_extreme,
-    _ask_nearest,
-    _ask_distance,
-)
+_KINDS: dict[str, Callable[[Scene, np.random.Generator, str, float], QuestionAnswer | None]] = {
+    "colour": _ask_colour,
+    "shape": _ask_shape,
+    "count": _ask_count,
+    "presence": _ask_presence,
+    "relation": _ask_relation,
+    "where": _ask_where,
+    "further": _ask_further,
+    "extreme": _ask_extreme,
+    "nearest": _ask_nearest,
+    "distance": _ask_distance,
+}
+QUESTION_KINDS = tuple(_KINDS)
+LASTING_KINDS = ("colour", "shape", "count", "presence")  # true wherever the objects are moved to

@@ -12,6 +12,7 @@ from ..config import BackboneConfig
 from ..interfaces import SeeingBackbone, TokenGroup
 from .bridges import build_bridge
 from .decoder import Decoder
+from .packing import Packed, packed_mask
 from .tokenizer import TextTokenizer
 from .vision import VisionEncoder, build_vision
 
@@ -106,7 +107,22 @@ class CompositionalBackbone(SeeingBackbone):
         tokens = torch.cat([read.float(), joints.proprio_out(proprio)], dim=1) + joints.types
         return TokenGroup(tokens, tokens.new_ones(tokens.shape[:2], dtype=torch.bool))
 
+    def read(self, frames: Tensor, packed: Packed) -> tuple[Tensor, Tensor]:
+        """Logits [B, L, V] of packed documents about single instants [B, cameras, P, C], and their image tokens.
+
+        The instant stands where the last step of a window stands.
+        """
+        with self._autocast():
+            seen = self._enter(frames[:, None])
+            words = self.decoder.embed(packed.ids)
+            prefix = 0 if self.looks else seen.shape[1]
+            embedded = words if self.looks else torch.cat([seen.to(words.dtype), words], dim=1)
+            first = torch.arange(prefix, device=words.device).expand(len(words), -1)
+            positions = torch.cat([first, prefix + packed.position], dim=1)
+            states = self.decoder(embedded, packed_mask(prefix, packed), seen if self.looks else None, positions)
+            return self.decoder.logits(states[:, prefix:]).float(), seen
+
     def _enter(self, frames: Tensor) -> Tensor:
-        """Encoded frames [B, To, cameras, P, C] to decoder tokens [B, To * cameras * M, width]."""
+        """Encoded frames [B, T, cameras, P, C], the last T steps, to decoder tokens [B, T * cameras * M, width]."""
         crossed = self.bridge(frames.flatten(0, 2)).unflatten(0, frames.shape[:3])
-        return (crossed + self.projector.view).flatten(1, 3)
+        return (crossed + self.projector.view[-frames.shape[1] :]).flatten(1, 3)

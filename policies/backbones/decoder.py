@@ -103,16 +103,27 @@ class Decoder(nn.Module):
         """Token ids [B, L] to embeddings [B, L, width]."""
         return self.model.get_input_embeddings()(ids)
 
-    def forward(self, embedded: Tensor, mask: Tensor, seen: Tensor | None = None) -> Tensor:
-        """States [B, L, width] of embeddings [B, L, width], each from those up to it where mask [B, L] is True.
+    def forward(
+        self, embedded: Tensor, mask: Tensor, seen: Tensor | None = None, positions: Tensor | None = None
+    ) -> Tensor:
+        """States [B, L, width] of embeddings [B, L, width].
 
-        Positions count what the mask keeps, so padding in between changes nothing.
-        seen: image tokens [B, S, width] for gated layers.
+        Args:
+            embedded: one for each token.
+            mask: bool [B, L], where each token sees those up to it that are kept; or [B, L, L], who sees whom.
+            seen: image tokens [B, S, width] for gated layers.
+            positions: int64 [B, L]; without them, they count what the mask keeps, so that padding in between changes
+                nothing.
         """
-        positions = (mask.cumsum(-1) - 1).clamp_min(0)
+        if positions is None:
+            positions = (mask.cumsum(-1) - 1).clamp_min(0)
         options = {} if seen is None else {"seen": seen}
         return self.model.base_model(
-            inputs_embeds=embedded, attention_mask=mask, position_ids=positions, use_cache=False, **options
+            inputs_embeds=embedded,
+            attention_mask=mask if mask.ndim == 2 else mask[:, None],
+            position_ids=positions,
+            use_cache=False,
+            **options,
         ).last_hidden_state
 
     def logits(self, states: Tensor) -> Tensor:

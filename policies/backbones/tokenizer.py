@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
+from string import ascii_lowercase, digits
 
 import torch
-from tokenizers import Tokenizer
+from tokenizers import Regex, Tokenizer
 from tokenizers.models import BPE
-from tokenizers.normalizers import BertNormalizer
+from tokenizers.normalizers import BertNormalizer, Replace
+from tokenizers.normalizers import Sequence as Normalizers
 from tokenizers.pre_tokenizers import BertPreTokenizer
 from tokenizers.trainers import BpeTrainer
 from torch import Tensor
 
-PAD, UNKNOWN, START = "[PAD]", "[UNK]", "[START]"
+PAD, UNKNOWN, START, END = "[PAD]", "[UNK]", "[START]", "[END]"
+_WORD_END = "\u02d1"  # a letter to the tokenizer; without it no decoded text would know its words
+_NO_SPACE = re.compile(r"(?<=[\u3000-\uffef])\s+|\s+(?=[\u3000-\uffef.,:?!])")  # around Chinese, before punctuation
 
 
 class TextTokenizer:
@@ -34,15 +39,20 @@ class TextTokenizer:
         self._known: dict[str, list[int]] = {}
 
     @classmethod
-    def train(cls, texts: Iterable[str], vocabulary: int, max_tokens: int) -> TextTokenizer:
-        """Train on `texts`; the same texts give the same tokenizer, whatever their order and repetitions."""
+    def train(cls, texts: Iterable[str], vocabulary: int, max_tokens: int, marks: Sequence[str] = ()) -> TextTokenizer:
+        """Train on `texts`; the same texts give the same tokenizer, whatever their order and repetitions.
+
+        marks: further entries that stand for themselves, such as places; they are on top of `vocabulary`.
+        """
         tokenizer = Tokenizer(BPE(unk_token=UNKNOWN))
-        tokenizer.normalizer = BertNormalizer(lowercase=True, handle_chinese_chars=True)  # pyright: ignore
+        ends = Replace(Regex("(?<=[a-z0-9])(?![a-z0-9])"), _WORD_END)
+        plain = BertNormalizer(lowercase=True, handle_chinese_chars=True)
+        tokenizer.normalizer = Normalizers([plain, ends])  # pyright: ignore
         tokenizer.pre_tokenizer = BertPreTokenizer()  # pyright: ignore
-        letters = [chr(code) for code in range(ord("a"), ord("z") + 1)]
+        letters = [*ascii_lowercase, *digits, *".,:?!", _WORD_END]
         trainer = BpeTrainer(
-            vocab_size=vocabulary,
-            special_tokens=[PAD, UNKNOWN, START],
+            vocab_size=vocabulary + len(marks),
+            special_tokens=[PAD, UNKNOWN, START, *marks],
             initial_alphabet=letters,
             show_progress=False,
         )
@@ -70,6 +80,32 @@ class TextTokenizer:
         ids = torch.tensor([row + [self._pad] * (length - len(row)) for row in rows], dtype=torch.int64)
         lengths = torch.tensor([len(row) for row in rows])
         return ids, torch.arange(length) < lengths[:, None]
+
+    @property
+    def start(self) -> int:
+        """The token that every text begins with."""
+        return self._start
+
+    @property
+    def end(self) -> int:
+        """The token that ends what is said; ValueError where the tokenizer was made without one."""
+        end = self._tokenizer.token_to_id(END)
+        if end is None:
+            raise ValueError(
+                f"tokenizer.json: special token {END} is missing; this one is of a backbone that only reads"
+            )
+        return end
+
+    def words(self, text: str) -> list[int]:
+        """Token ids of a text, without a start, and not cut."""
+        return self._tokenizer.encode(text).ids
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of token ids, marks included; padding and the tokens of start and end are left out."""
+        left_out = {self._pad, self._start, self._tokenizer.token_to_id(END)}
+        pieces = [self._tokenizer.id_to_token(int(i)) or "" for i in ids if int(i) not in left_out]
+        text = "".join(f" {piece}" if piece.startswith("<") else piece for piece in pieces)
+        return _NO_SPACE.sub("", text.replace(_WORD_END, " ").replace("> <", "><")).strip()
 
     def _ids(self, text: str) -> list[int]:
         ids = self._known.get(text)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from deixis.datasets.normalisation import MinMaxNormaliser
 from deixis.policies.backbones.compositional import CompositionalBackbone
 from deixis.policies.backbones.decoder import Decoder
+from deixis.policies.backbones.packing import pack
 from deixis.policies.backbones.tokenizer import TextTokenizer
 from deixis.policies.backbones.vision import PackedEncoder, TowerEncoder, build_vision
 from deixis.policies.config import BackboneConfig, BridgeConfig, DecoderConfig, HeadConfig, PolicyConfig, VisionConfig
@@ -141,6 +142,25 @@ def test_the_decoder_is_causal_and_blind_to_padding_in_between() -> None:
     mask = torch.tensor([[True, True, False, False, True, True, True, True]])
     padded = decoder(decoder.embed(with_hole), mask)
     torch.testing.assert_close(padded[mask], states[0], atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("bridge", ["mlp", "cross_attention"])
+@torch.no_grad()
+def test_packed_documents_read_as_each_alone(bridge: Any) -> None:
+    backbone = make(bridged(bridge))
+    open_gates(backbone)
+    watched = observation()
+    images = {camera: x[:, -1] for camera, x in watched.images.items()}
+    frames = backbone.encode_frames(images, backbone.encode_text(TEXTS), watched.proprio[:, -1])
+    documents = [[([2, 5], [6]), ([2], [7, 8, 9])], [([2, 4, 4], [3])], [([2], [5]), ([2], [5])]]
+    packed = pack(documents)
+    assert packed.said.sum(1).tolist() == [4, 1, 2]
+    together, _ = backbone.read(frames, packed)
+    for row, own in enumerate(documents):
+        alone = [backbone.read(frames[row : row + 1], pack([[document]]))[0][0] for document in own]
+        torch.testing.assert_close(together[row][packed.document[row] >= 0], torch.cat(alone), atol=1e-4, rtol=1e-4)
+    other, _ = backbone.read(frames.roll(1, 0), packed)
+    assert not torch.allclose(other, together, atol=1e-4), "a document is about its picture"
 
 
 @torch.no_grad()

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from deixis.policies.backbones.text import TextTower
-from deixis.policies.backbones.tokenizer import TextTokenizer
+from deixis.policies.backbones.tokenizer import END, TextTokenizer
 
 TEXTS = ["touch the red cube", "touch the blue cube", "碰红色方块", "把球放到碗里"]
 
@@ -43,3 +43,13 @@ def test_a_foreign_tokenizer_is_refused() -> None:
     text = TextTokenizer.train(TEXTS, 100, 16).to_json().replace("[START]", "[OTHER]")
     with pytest.raises(ValueError, match="START"):
         TextTokenizer.from_json(text, 16)
+
+
+def test_marks_stand_for_themselves_and_texts_come_back() -> None:
+    marks = [END, "<p01>", "<p40>"]
+    tokenizer = TextTokenizer.train(TEXTS, 100, 32, marks)
+    assert tokenizer.size == TextTokenizer.train(TEXTS, 100, 32).size + len(marks)
+    texts = ["touch the red cube. <p01><p40>", "碰红色方块", "is the blue cube redder?", ""]
+    ids, _ = tokenizer(texts)
+    assert [tokenizer.decode(row) for row in ids.tolist()] == texts
+    assert ids[0].tolist().count(4) == 1, "a place is one token"
