@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from .language import LANGUAGES, LASTING_KINDS, QUESTION_KINDS, Scene, caption, phrase, pick, question
+from .language import LANGUAGES, LASTING_KINDS, QUESTION_KINDS, Scene, SceneObject, caption, phrase, pick, question
 
 PLACES = 64
 NOWHERE = "<none>"
@@ -68,7 +67,7 @@ def write_documents(
     scene: Scene,
     segmentation: np.ndarray,
     requests: Sequence[tuple[str, int]],
-    absent: Sequence[dict[str, Any]],
+    absent: Sequence[SceneObject],
     still: bool,
     count: int,
     rng: np.random.Generator,
@@ -93,19 +92,19 @@ def _document(
     scene: Scene,
     segmentation: np.ndarray,
     requests: Sequence[tuple[str, int]],
-    absent: Sequence[dict[str, Any]],
+    absent: Sequence[SceneObject],
     still: bool,
     rng: np.random.Generator,
 ) -> Document:
     language = pick(rng, LANGUAGES)
     if kind == "question":
-        asked = question(pick(rng, QUESTION_KINDS if still else LASTING_KINDS), scene, rng, language)
-        if asked is not None:
-            return Document(kind, *asked)
-        kind = "caption"
-    if kind == "caption":
+        for which in rng.permutation(QUESTION_KINDS if still else LASTING_KINDS):
+            asked = question(str(which), scene, rng, language)
+            if asked is not None:
+                return Document(kind, *asked)
+    if kind != "place":
         said = caption(scene, rng, language, max_relations=2 if still else 0)
-        return Document(kind, pick(rng, _DESCRIBE[language]), said)
+        return Document("caption", pick(rng, _DESCRIBE[language]), said)
     if requests and rng.random() < 0.5:
         text, label = pick(rng, requests)
         return Document(kind, _REQUEST[language].format(text=text), place_text(seen_place(segmentation, label)))

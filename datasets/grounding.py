@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .spec import ACTION_STREAM, PROPRIO_STREAM, camera_stream, segmentation_stream
+from .spec import ACTION_STREAM, OBJECTS_STREAM, PROPRIO_STREAM, camera_stream, segmentation_stream
 from .store import StoreError, TrajectoryStore
 
 
@@ -52,6 +52,8 @@ class GroundingDataset:
             for c in self.cameras
         }
         self._proprio = _take(store, PROPRIO_STREAM, chosen, rows_at).astype(np.float32)
+        tracked = OBJECTS_STREAM in store.streams
+        self._objects = _take(store, OBJECTS_STREAM, chosen, rows_at) if tracked else None
         self._actions = store.read_all(ACTION_STREAM, chosen).values.astype(np.float32)
         self._action_row = rows_at(ACTION_STREAM)
         offsets = store.offsets(ACTION_STREAM, chosen)
@@ -71,10 +73,11 @@ class GroundingDataset:
         """Items `indices` int64 [B].
 
         images {camera: uint8 [B, H, W, 3]}, segmentation {camera: uint8 [B, H, W]}, proprio float32 [B, P],
-        actions float32 [B, Tp, A] from that stamp on, is_pad bool [B, Tp], and lists of length B: scene (each the
-        episode's list of objects), goal (dict), instruction (str), other_instructions (list of {"text", "goal"}: what
-        else could have been asked in the scene; empty where the store has none). They are shared, not copied: leave
-        them as they are.
+        actions float32 [B, Tp, A] from that stamp on, is_pad bool [B, Tp], objects float32 [B, M, 3] (where each object
+        of the scene is at that instant, metres; None where the store has no stream of them), and lists of length B:
+        scene (each the episode's list of objects, with their places at its start), goal (dict), instruction (str),
+        other_instructions (list of {"text", "goal"}: what else could have been asked in the scene; empty where the
+        store has none). They are shared, not copied: leave them as they are.
         """
         indices = np.asarray(indices)
         if indices.ndim != 1 or indices.dtype.kind not in "iu":
@@ -92,6 +95,7 @@ class GroundingDataset:
             "proprio": self._proprio.take(indices, axis=0),
             "actions": self._actions.take(np.minimum(rows, last), axis=0),
             "is_pad": rows > last,
+            "objects": None if self._objects is None else self._objects.take(indices, axis=0),
             "scene": [info["meta"]["scene"] for info in infos],
             "goal": [info["meta"]["goal"] for info in infos],
             "instruction": [info["instruction"] for info in infos],

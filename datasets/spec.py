@@ -9,6 +9,7 @@ from typing import Any
 
 PROPRIO_STREAM = "proprio"
 ACTION_STREAM = "action"
+OBJECTS_STREAM = "privileged.objects"  # [M, 3] metres: where each object of the scene is, zeros past the last
 
 
 class SpecError(ValueError):

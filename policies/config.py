@@ -31,7 +31,7 @@ class VisionConfig:
     """
 
     kind: Literal["conv", "clip", "siglip", "dinov2", "packed"] = "conv"
-    patch: int = 8
+    patch: int = 16
     width: int = 96
     layers: int = 2
     heads: int = 4
@@ -370,15 +370,17 @@ class StageConfig:
         lr: peak learning rate, reached after the warm-up and followed by a cosine decay.
         final_lr_fraction: the learning rate at the end, as a share of the peak.
         warmup_steps: steps of linear warm-up.
-        trainable: module name -> scale of the learning rate. Modules: "image", "text", "grounding", "projector",
-            "head"; in "align" also "contrastive" and "action", in "perceive" "points", their own heads. Absent or 0
-            means frozen.
-        losses: loss name -> weight. "align": grounding, contrastive, action; other stages: action.
+        trainable: module name -> scale of the learning rate. Modules: "image", "text", "grounding" of the modular
+            route, "vision", "bridge", "decoder" of the compositional one, "projector", "head"; in "align" also
+            "contrastive" (modular) and "action", in "perceive" "points", their own heads. Absent or 0 means frozen.
+        losses: loss name -> weight. "align": grounding, contrastive, action; with a language model text, place, z and
+            action; other stages: action.
         betas: AdamW's moments.
         weight_decay: AdamW's decay, on matrices only.
         ema_decay: decay of the moving average of the weights, which the next stage starts from; 0 leaves it out.
         phrases: noun phrases grounded per image, of objects in the scene and, some, of what is not there ("align").
         instructions: instructions grounded per image, drawn from all that could be asked in its scene ("align").
+        documents: texts about each image that a language model is to say: captions, answers, places ("align").
         captions: images per batch that also take part in the contrastive loss ("align").
         shift_pixels: largest random image shift, pixels ("align").
         colour_jitter: strength of the colour jitter in [0, 1]; up to 0.3 cannot turn one named colour into another.
@@ -402,6 +404,7 @@ class StageConfig:
     ema_decay: float = 0.999
     phrases: int = 6
     instructions: int = 2
+    documents: int = 6
     captions: int = 24
     shift_pixels: int = 2
     colour_jitter: float = 0.2

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ...datasets.spec import EnvSpec, camera_stream, segmentation_stream
+from ...datasets.spec import OBJECTS_STREAM, EnvSpec, camera_stream, segmentation_stream
 from ...datasets.store import Episode, StreamSpec
 from ...datasets.tolerance import Tolerance
 from ..collect import Rows
@@ -81,7 +81,7 @@ class TabletopDemonstrator:
         if step % SEGMENTATION_EVERY == 0:
             positions = np.zeros((_MAX_OBJECTS, 3), np.float32)
             positions[: len(env.states)] = [state.position for state in env.states]
-            rows.add("privileged.objects", step, positions)
+            rows.add(OBJECTS_STREAM, step, positions)
 
     def _other_instructions(self, rng: np.random.Generator) -> list[dict[str, Any]]:
         """What else could have been asked in this scene: text and goal. It teaches words, not actions."""
@@ -108,7 +108,7 @@ def _streams(spec: EnvSpec) -> list[StreamSpec]:
         StreamSpec("proprio", "float32", (len(spec.proprio.names),), rate, "proprio", "mixed"),
         StreamSpec("action", "float32", (len(spec.action.names),), rate, "action", "mixed"),
         StreamSpec("executed", "float32", (len(spec.action.names),), rate, "privileged", "mixed"),
-        StreamSpec("privileged.objects", "float32", (_MAX_OBJECTS, 3), rate / SEGMENTATION_EVERY, "privileged", "m"),
+        StreamSpec(OBJECTS_STREAM, "float32", (_MAX_OBJECTS, 3), rate / SEGMENTATION_EVERY, "privileged", "m"),
     ]
 
 

@@ -12,7 +12,7 @@ from ..config import BackboneConfig
 from ..interfaces import SeeingBackbone, TokenGroup
 from .bridges import build_bridge
 from .decoder import Decoder
-from .packing import Packed, packed_mask
+from .packing import Packed, pack, packed_mask
 from .tokenizer import TextTokenizer
 from .vision import VisionEncoder, build_vision
 
@@ -86,7 +86,9 @@ class CompositionalBackbone(SeeingBackbone):
         ids, mask = self.tokenizer(texts)
         return TokenIds(ids.to(self.device), mask.to(self.device))
 
-    def encode_frames(self, images: Mapping[str, Tensor], texts: TokenIds, proprio: Tensor) -> Tensor:
+    def encode_frames(
+        self, images: Mapping[str, Tensor], texts: TokenIds | None = None, proprio: Tensor | None = None
+    ) -> Tensor:
         """Image tokens of each camera [F, cameras, P, C]; neither text nor proprioception changes them."""
         with self._autocast():
             return torch.stack([self.vision(images[camera]) for camera in self.cameras], dim=1)
@@ -121,6 +123,28 @@ class CompositionalBackbone(SeeingBackbone):
             positions = torch.cat([first, prefix + packed.position], dim=1)
             states = self.decoder(embedded, packed_mask(prefix, packed), seen if self.looks else None, positions)
             return self.decoder.logits(states[:, prefix:]).float(), seen
+
+    @torch.inference_mode()
+    def answer(self, images: Mapping[str, Tensor], prompts: Sequence[str], longest: int = 48) -> list[str]:
+        """What the language model says after each prompt about single instants {camera: [F, H, W, 3]}: F texts.
+
+        The likeliest token every time, at most `longest` of them.
+        """
+        tokenizer, saying = self.tokenizer, [True] * len(prompts)
+        rows = [[tokenizer.start, *tokenizer.words(prompt)] for prompt in prompts]
+        given = [len(row) for row in rows]
+        frames = self.encode_frames({camera: x.to(self.device) for camera, x in images.items()})
+        for _ in range(longest):
+            packed = pack([[(row, [])] for row in rows]).to(self.device)
+            logits, _ = self.read(frames, packed)
+            last = torch.tensor([len(row) - 1 for row in rows], device=self.device)
+            chosen = logits[torch.arange(len(rows), device=self.device), last].argmax(-1).tolist()
+            for i, token in enumerate(chosen):
+                saying[i] = saying[i] and token != tokenizer.end
+                rows[i] += [token] if saying[i] else []
+            if not any(saying):
+                break
+        return [tokenizer.decode(row[start:]) for row, start in zip(rows, given, strict=True)]
 
     def _enter(self, frames: Tensor) -> Tensor:
         """Encoded frames [B, T, cameras, P, C], the last T steps, to decoder tokens [B, T * cameras * M, width]."""

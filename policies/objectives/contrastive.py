@@ -81,28 +81,32 @@ class Temperature(nn.Module):
 
 
 class Contrastive(nn.Module):
-    """Projects pooled image features and pooled captions into one space and compares them.
+    """Projects pooled images and pooled captions into one space and compares them.
 
     Args:
-        image_channels: channels of a feature grid.
-        cameras: number of cameras; their pooled features stand side by side.
+        image_width: size of a pooled image.
         text_width: size of a pooled text.
         width: size of the common space.
     """
 
-    def __init__(self, image_channels: int, cameras: int, text_width: int, width: int) -> None:
+    def __init__(self, image_width: int, text_width: int, width: int) -> None:
         super().__init__()
-        self.image = nn.Linear(2 * image_channels * cameras, width)
+        self.image = nn.Linear(image_width, width)
         self.text = nn.Linear(text_width, width)
         self.temperature = Temperature()
 
-    def forward(self, features: Sequence[Tensor], pooled_text: Tensor) -> Tensor:
-        """Loss for each camera's features [n, h, w, C] and pooled captions [n, Dt]."""
-        # Objects are small: the maximum tells that one is there, the mean how much of the view it fills.
-        pooled = [part for grid in features for part in (grid.mean((1, 2)), grid.amax((1, 2)))]
-        return symmetric_infonce(
-            self.image(torch.cat(pooled, dim=-1).float()), self.text(pooled_text), self.temperature()
-        )
+    def forward(self, images: Tensor, texts: Tensor) -> Tensor:
+        """Loss of pooled images [n, Di] and their captions [n, Dt]."""
+        return symmetric_infonce(self.image(images.float()), self.text(texts.float()), self.temperature())
+
+
+def pool_cells(features: Sequence[Tensor]) -> Tensor:
+    """Mean and maximum of each camera's features [n, ..., C] over what is between, side by side: [n, 2 * C * cameras].
+
+    Objects are small: the maximum tells that one is there, the mean how much of the view it fills.
+    """
+    flat = [feature.flatten(1, -2) for feature in features]
+    return torch.cat([part for cells in flat for part in (cells.mean(1), cells.amax(1))], dim=-1)
 
 
 def _own(logits: Tensor) -> Tensor:

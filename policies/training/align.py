@@ -18,7 +18,7 @@ from ..backbones.text import ROLES, TextFeatures
 from ..config import HeadConfig, StageConfig
 from ..heads.regression import RegressionHead
 from ..interfaces import Losses
-from ..objectives.contrastive import Contrastive
+from ..objectives.contrastive import Contrastive, pool_cells
 from ..objectives.grounding import grounding_loss, mask_targets, place_error
 from ..policy import Policy
 from .augmentation import colour_jitter, random_shift
@@ -174,9 +174,8 @@ class AlignObjective(nn.Module):
         config, backbone = policy.config, self._backbone
         side = HeadConfig(kind="regression", context_width=128, denoiser_width=256)
         sizes = config.backbone
-        self.contrastive = Contrastive(
-            sizes.image_channels, len(policy.cameras), sizes.text_width, sizes.embedding_width
-        )
+        pooled = 2 * sizes.image_channels * len(policy.cameras)
+        self.contrastive = Contrastive(pooled, sizes.text_width, sizes.embedding_width)
         self.action = RegressionHead(
             side, config.action_horizon, policy.spec.action.dim, backbone.num_tokens, backbone.width
         )
@@ -219,7 +218,7 @@ class AlignObjective(nn.Module):
         parts = {"grounding": torch.stack(losses).mean()}
         if stage.losses.get("contrastive", 0) and len(batch.captions) > 1:
             pooled = backbone.encode_text(batch.captions).pooled
-            shown = [grid[: len(batch.captions)] for grid in grids]
+            shown = pool_cells([grid[: len(batch.captions)] for grid in grids])
             parts["contrastive"] = self.contrastive(shown, pooled)
         if stage.losses.get("action", 0):
             encoded = backbone.read(grids, [scores[:, : len(ROLES)] for scores in logits])

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 
+from ...datasets.documents import NOWHERE, PLACE_TOKENS, write_documents
 from ...datasets.findings import GateReport
 from ...datasets.grounding import GroundingDataset
 from ...datasets.language import LANGUAGES, SHAPE_WORDS, caption, noun_phrases
@@ -16,7 +17,7 @@ from ...datasets.normalisation import fit_normalisers
 from ...datasets.store import TrajectoryStore
 from ...datasets.timestamps import require_ok
 from ...datasets.windows import WindowDataset, WindowSpec
-from ..backbones.tokenizer import TextTokenizer
+from ..backbones.tokenizer import END, TextTokenizer
 from ..config import TrainConfig, to_dict
 from ..policy import Policy
 
@@ -91,8 +92,22 @@ def train_tokenizer(config: TrainConfig, prepared: Prepared) -> TextTokenizer:
         for scene in scenes(store):
             if scene:
                 texts.update(caption(scene, rng, language) for _ in range(CAPTIONS_FOR_TOKENIZER))
-    backbone = config.policy.backbone
-    return TextTokenizer.train(texts, backbone.vocabulary, backbone.max_text_tokens)
+    backbone, marks = config.policy.backbone, []
+    if backbone.kind == "compositional":  # it also speaks
+        marks = [END, *PLACE_TOKENS]
+        texts.update(_documents(prepared, rng))
+    return TextTokenizer.train(texts, backbone.vocabulary, backbone.max_text_tokens, marks)
+
+
+def _documents(prepared: Prepared, rng: np.random.Generator) -> Iterator[str]:
+    """The words of documents about the store's scenes, without their places."""
+    nothing = np.zeros((1, 1), np.uint8)
+    for i, scene in enumerate(scenes(prepared.store)):
+        if scene:
+            requests = [(prepared.store.episode_info(i)["instruction"], 1)]
+            for document in write_documents(scene, nothing, requests, [], True, CAPTIONS_FOR_TOKENIZER * 4, rng):
+                yield document.prompt
+                yield document.answer.replace(NOWHERE, "")
 
 
 def fit_head(policy: Policy, prepared: Prepared) -> None:

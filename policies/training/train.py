@@ -15,12 +15,14 @@ import torch
 from accelerate import Accelerator
 
 from ...datasets.findings import GateReport
+from ..backbones.compositional import CompositionalBackbone
 from ..backbones.tokenizer import TextTokenizer
 from ..config import StageConfig, TrainConfig, to_dict
 from ..policy import Policy
 from ..serialisation import restore
 from .align import AlignBatches, AlignObjective
 from .checkpoints import Checkpoint, Checkpoints
+from .describe import DescribeBatches, DescribeObjective
 from .imitate import ImitationBatches, ImitationObjective, is_frozen
 from .log import StageProgress, TrainingLog
 from .optimisation import Optimisation, use_bf16
@@ -138,8 +140,10 @@ def _run_stage(run: Run, index: int, name: str, stage: StageConfig, found: Check
     policy.backbone.bf16 = bf16
     seed, shard = step_seed(config.seed, index) % 2**31, (accelerator.process_index, accelerator.num_processes)
     if name == "align" and run.prepared.grounding is not None:
-        objective: Any = AlignObjective(policy, stage).to(accelerator.device)
-        batches: Any = AlignBatches(run.prepared.grounding, stage, policy, run.prepared.vocabulary, seed, *shard)
+        speaks = isinstance(policy.backbone, CompositionalBackbone)
+        objective: Any = (DescribeObjective if speaks else AlignObjective)(policy, stage).to(accelerator.device)
+        gathered = (run.prepared.grounding, stage, policy, run.prepared.vocabulary, seed, *shard)
+        batches: Any = DescribeBatches(*gathered) if speaks else AlignBatches(*gathered)
     elif name == "perceive":
         batches = PerceiveBatches(run.prepared.windows, stage, policy, seed, *shard)
         objective = PerceiveObjective(policy, stage, batches.points.shape[1]).to(accelerator.device)

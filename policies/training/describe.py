@@ -1,0 +1,153 @@
+"""Alignment of a route with a language model: it says what is in the picture, answers, and points at what is named."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ...datasets.documents import PLACE_TOKENS, write_documents
+from ...datasets.sampling import ShuffledOrder
+from ..backbones.compositional import CompositionalBackbone
+from ..backbones.packing import Packed, pack
+from ..config import HeadConfig, StageConfig
+from ..heads.regression import RegressionHead
+from ..interfaces import Losses
+from ..objectives.next_token import next_token_loss
+from ..policy import Policy
+from .align import GroundingItems
+from .augmentation import colour_jitter
+
+TEXT, PLACE = "text", "place"
+
+
+@dataclass(frozen=True)
+class DescribeBatch:
+    """Single instants and documents about them.
+
+    Attributes:
+        images: camera -> uint8 [B, H, W, 3].
+        proprio: normalised, float32 [B, P].
+        instructions: B texts.
+        documents: K of each image.
+        modality: int64 [B, L], 0 for words to be said, 1 for places, -1 for what is given.
+        actions: normalised, float32 [B, Tp, A]; is_pad bool [B, Tp].
+    """
+
+    images: dict[str, Tensor]
+    proprio: Tensor
+    instructions: list[str]
+    documents: Packed
+    modality: Tensor
+    actions: Tensor
+    is_pad: Tensor
+
+
+class DescribeBatches:
+    """Batch of a step, a pure function of (seed, step). Arguments as `AlignBatches`."""
+
+    def __init__(
+        self,
+        dataset: GroundingItems,
+        stage: StageConfig,
+        policy: Policy,
+        vocabulary: Sequence[Mapping[str, Any]],
+        seed: int,
+        rank: int = 0,
+        processes: int = 1,
+    ) -> None:
+        self.dataset, self.stage, self.policy, self.seed = dataset, stage, policy, seed
+        self.vocabulary = list(vocabulary)
+        self.order = ShuffledOrder(len(dataset), min(stage.batch_size, len(dataset)), seed)
+        self.rank, self.processes = rank, processes
+        self.tokenizer = policy.tokenizer
+        self.places = torch.tensor([self.tokenizer.words(token)[0] for token in PLACE_TOKENS])
+
+    def __call__(self, step: int) -> DescribeBatch:
+        rng = np.random.default_rng([self.seed, step, self.rank])
+        items = self.dataset.batch(self.order.indices(step)[self.rank :: self.processes])
+        documents = pack([self._documents(items, row, rng) for row in range(len(items["scene"]))])
+        place = torch.isin(documents.ids, self.places)
+        modality = torch.where(documents.said, place.long(), -1)
+        device, normaliser = self.policy.backbone.device, self.policy
+
+        def tensor(array: np.ndarray) -> Tensor:
+            return torch.from_numpy(np.ascontiguousarray(array)).to(device)
+
+        return DescribeBatch(
+            images={camera: tensor(items["images"][camera]) for camera in self.policy.cameras},
+            proprio=normaliser.proprio_normaliser.normalise(tensor(items["proprio"])),
+            instructions=list(items["instruction"]),
+            documents=documents.to(device),
+            modality=modality.to(device),
+            actions=normaliser.action_normaliser.normalise(tensor(items["actions"])),
+            is_pad=tensor(items["is_pad"]),
+        )
+
+    def _documents(
+        self, items: Mapping[str, Any], row: int, rng: np.random.Generator
+    ) -> list[tuple[list[int], list[int]]]:
+        scene, objects = items["scene"][row], items["objects"]
+        if objects is not None:
+            places = objects[row].tolist()
+            scene = [{**item, "position": place} for item, place in zip(scene, places, strict=False)]
+        names = [str(item["name"]) for item in scene]
+        asked = [{"text": items["instruction"][row], "goal": items["goal"][row]}, *items["other_instructions"][row]]
+        targets = [(str(one["text"]), one["goal"].get("target")) for one in asked]
+        requests = [(text, names.index(target) + 1) for text, target in targets if target in names]
+        present = {(item["colour"], item["shape"]) for item in scene}
+        absent = [item for item in self.vocabulary if (item["colour"], item["shape"]) not in present]
+        segmentation = items["segmentation"][next(iter(self.policy.cameras))][row]
+        written = write_documents(scene, segmentation, requests, absent, objects is not None, self.stage.documents, rng)
+        words, ends = self.tokenizer.words, (self.tokenizer.start, self.tokenizer.end)
+        return [([ends[0], *words(one.prompt)], [*words(one.answer), ends[1]]) for one in written]
+
+
+class DescribeObjective(nn.Module):
+    """Next-token prediction of documents, beside it the demonstrated action from the same frame.
+
+    `action` (a side head) serves this stage alone and is thrown away after it.
+    """
+
+    def __init__(self, policy: Policy, stage: StageConfig) -> None:
+        super().__init__()
+        self.policy, self.stage = policy, stage
+        config, backbone = policy.config, policy.backbone
+        side = HeadConfig(kind="regression", context_width=128, denoiser_width=256)
+        self.action = RegressionHead(
+            side, config.action_horizon, policy.spec.action.dim, backbone.num_tokens, backbone.width
+        )
+
+    @property
+    def _backbone(self) -> CompositionalBackbone:
+        return cast(CompositionalBackbone, self.policy.backbone)
+
+    @property
+    def parts(self) -> dict[str, nn.Module]:
+        """Modules by the name a stage calls them."""
+        return {**self.policy.parts, "action": self.action}
+
+    def forward(self, batch: DescribeBatch) -> Losses:
+        backbone, stage = self._backbone, self.stage
+        images = {camera: colour_jitter(x, stage.colour_jitter) for camera, x in batch.images.items()}
+        texts = backbone.encode_text(batch.instructions)
+        frames = backbone.encode_frames(images, texts, batch.proprio)
+        logits, _ = backbone.read(frames, batch.documents)
+        weights = {TEXT: stage.losses.get(TEXT, 1.0), PLACE: stage.losses.get(PLACE, 1.0)}
+        said = next_token_loss(logits, batch.documents.ids, batch.modality, weights, stage.losses.get("z", 0.0))
+        parts = dict(said.parts)
+        total = said.total
+        if stage.losses.get("action", 0):
+            horizon = self.policy.config.obs_horizon
+            context = backbone.assemble(
+                frames[:, None].expand(-1, horizon, *frames.shape[1:]),
+                batch.proprio[:, None].expand(-1, horizon, -1),
+                texts,
+            )
+            action = self.action.loss(context, batch.actions, batch.is_pad).total
+            total, parts["action"] = total + stage.losses["action"] * action, action.detach()
+        return Losses(total, parts)
