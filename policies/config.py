@@ -473,6 +473,27 @@ def finetune_stage() -> StageConfig:
 
 
 @dataclass(frozen=True)
+class StabilityConfig:
+    """When a training has run away, and what is done about it.
+
+    Attributes:
+        tolerance: an alarm sounds where loss or gradient norm is more than so many standard deviations above what was
+            usual in this stage, on a logarithmic scale, ...
+        patience: ... for so many steps in a row, and at once where one is not finite.
+        warm: steps that first tell what is usual.
+        snapshot_every: steps between two points to return to, kept in memory.
+        recoveries: how often a stage returns, each time at half the learning rate, before it gives up; 0 gives up at
+            once.
+    """
+
+    tolerance: float = 8.0
+    patience: int = 10
+    warm: int = 50
+    snapshot_every: int = 100
+    recoveries: int = 3
+
+
+@dataclass(frozen=True)
 class TrainConfig:
     """A whole training run: policy, stages, seed and the bookkeeping around them.
 
@@ -489,6 +510,7 @@ class TrainConfig:
         seed: of every random choice.
         threads: torch's intra-operation threads.
         gradient_clip: largest global gradient norm.
+        stability: alarms and the way back from a runaway.
         log_every: steps between two log records.
         checkpoint_every: steps between two checkpoints.
         keep_checkpoints: how many checkpoints stay on disk.
@@ -510,6 +532,7 @@ class TrainConfig:
     seed: int = 0
     threads: int = 2
     gradient_clip: float = 1.0
+    stability: StabilityConfig = field(default_factory=StabilityConfig)
     log_every: int = 50
     checkpoint_every: int = 1000
     keep_checkpoints: int = 2

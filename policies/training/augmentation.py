@@ -18,15 +18,16 @@ class Shifted(NamedTuple):
     shift: Tensor | None
 
 
-def random_shift(images: Tensor, masks: Tensor, pixels: int) -> Shifted:
+def random_shift(images: Tensor, masks: Tensor, pixels: int, generator: torch.Generator | None = None) -> Shifted:
     """Shift each image [B, H, W, 3] and its mask [B, H, W] by up to `pixels` left and up, repeating the border.
 
     (u, v) points right and down and goes from -1 to 1 over the image. Without a shift, `shift` is None.
+    generator: of the moves; None takes torch's global one.
     """
     if pixels == 0:
         return Shifted(images, masks, None)
     batch, height, width = masks.shape
-    dy, dx = torch.randint(-pixels, pixels + 1, (2, batch, 1))
+    dy, dx = torch.randint(-pixels, pixels + 1, (2, batch, 1), generator=generator)
     rows = (torch.arange(height) + dy).clamp(0, height - 1)[:, :, None].to(images.device)
     columns = (torch.arange(width) + dx).clamp(0, width - 1)[:, None, :].to(images.device)
     index = torch.arange(batch, device=images.device)[:, None, None]

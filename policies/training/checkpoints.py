@@ -48,7 +48,7 @@ class Checkpoints:
 
     def save(self, checkpoint: Checkpoint) -> None:
         """Write one, then forget the oldest."""
-        with atomic_folder(self.folder / f"{checkpoint.stage}-{checkpoint.step:08d}") as scratch:
+        with atomic_folder(self.folder / _name(checkpoint.stage, checkpoint.step)) as scratch:
             save_tensors(checkpoint.model, scratch / "model.safetensors")
             save_tensors(checkpoint.optimisation, scratch / "optimisation.safetensors")
             (scratch / "tokenizer.json").write_text(checkpoint.tokenizer, encoding="utf-8")
@@ -84,6 +84,12 @@ class Checkpoints:
             tokenizer=(path / "tokenizer.json").read_text(encoding="utf-8"),
         )
 
+    def forget_from(self, stage: int, step: int) -> None:
+        """Throw away those of this point and after it: the training has gone back."""
+        for path in self._paths():
+            if path.name >= _name(stage, step):
+                shutil.rmtree(path)
+
     def clear(self) -> None:
         """Throw all checkpoints away."""
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -92,6 +98,10 @@ class Checkpoints:
         if not self.folder.is_dir():
             return []
         return sorted(path for path in self.folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def _name(stage: int, step: int) -> str:
+    return f"{stage}-{step:08d}"
 
 
 def first_difference(old: Any, new: Any, where: str = "") -> str:

@@ -20,7 +20,7 @@ from ..interfaces import Losses
 from ..objectives.next_token import next_token_loss
 from ..policy import Policy
 from .align import GroundingItems
-from .augmentation import colour_jitter
+from .augmentation import colour_jitter, random_shift
 
 TEXT, PLACE = "text", "place"
 
@@ -70,6 +70,7 @@ class DescribeBatches:
     def __call__(self, step: int) -> DescribeBatch:
         rng = np.random.default_rng([self.seed, step, self.rank])
         items = self.dataset.batch(self.order.indices(step)[self.rank :: self.processes])
+        self._shift(items, rng)
         documents = pack([self._documents(items, row, rng) for row in range(len(items["scene"]))])
         place = torch.isin(documents.ids, self.places)
         modality = torch.where(documents.said, place.long(), -1)
@@ -87,6 +88,14 @@ class DescribeBatches:
             actions=normaliser.action_normaliser.normalise(tensor(items["actions"])),
             is_pad=tensor(items["is_pad"]),
         )
+
+    def _shift(self, items: dict[str, Any], rng: np.random.Generator) -> None:
+        """Move pictures with what is known of their pixels, so that documents are about what is shown."""
+        luck = torch.Generator().manual_seed(int(rng.integers(2**63)))
+        for camera in self.policy.cameras:
+            images, masks = (torch.from_numpy(items[name][camera]) for name in ("images", "segmentation"))
+            moved = random_shift(images, masks, self.stage.shift_pixels, luck)
+            items["images"][camera], items["segmentation"][camera] = moved.images.numpy(), moved.masks.numpy()
 
     def _documents(
         self, items: Mapping[str, Any], row: int, rng: np.random.Generator

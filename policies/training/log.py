@@ -1,4 +1,4 @@
-"""The training log: JSON lines, TensorBoard, and a progress display."""
+"""The training log: JSON lines of losses and of events, TensorBoard, and a progress display."""
 
 from __future__ import annotations
 
@@ -68,6 +68,14 @@ class TrainingLog:
                 self.writer.add_scalar(f"{stage}/{name}", value, step)
             self.writer.add_scalar(f"{stage}/lr", lr, step)
             self.writer.add_scalar(f"{stage}/samples_per_s", samples_per_s, step)
+
+    def event(self, stage: str, step: int, text: str) -> None:
+        """Something out of the ordinary: a line for the user, and one in `events.jsonl` that stays."""
+        if not self.enabled:
+            return
+        with self.path.with_name("events.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"stage": stage, "step": step, "event": text}, ensure_ascii=False) + "\n")
+        self.say(text)
 
     def say(self, text: str) -> None:
         """One line for the user."""

@@ -52,6 +52,7 @@ class Optimisation:
         if unknown:
             raise ValueError(f"trainable: unknown modules {unknown}, wanted some of {sorted(parts)}")
         self.stage = stage
+        self.recoveries = 0
         self.parameters: dict[str, nn.Parameter] = {}
         groups = []
         for name, module in parts.items():
@@ -82,10 +83,27 @@ class Optimisation:
             else None
         )
 
+    @property
+    def slowness(self) -> float:
+        """Share of the learning rate that is left after every return to a stable point has halved it."""
+        return 0.5**self.recoveries
+
+    def slow_down(self) -> None:
+        """Halve the learning rate from here on."""
+        self.recoveries += 1
+
+    def forget(self) -> None:
+        """Drop the optimiser's moments."""
+        self.optimizer.state.clear()
+
     def set_learning_rate(self, step: int) -> float:
         """Set the rate of every group for this step; returns the unscaled one."""
         stage = self.stage
-        rate = stage.lr * learning_rate_factor(step, stage.steps, stage.warmup_steps, stage.final_lr_fraction)
+        rate = (
+            self.slowness
+            * stage.lr
+            * learning_rate_factor(step, stage.steps, stage.warmup_steps, stage.final_lr_fraction)
+        )
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["scale"]
         return rate
@@ -114,8 +132,8 @@ class Optimisation:
             self.average.copy_to(self.parameters.values())
 
     def state(self) -> dict[str, Tensor]:
-        """Moments, step counts and averages as named tensors."""
-        tensors = {}
+        """Moments, step counts, averages and returns to a stable point as named tensors."""
+        tensors = {"recoveries": torch.tensor(self.recoveries)} if self.recoveries else {}
         for name, parameter in self.parameters.items():
             for key, value in self.optimizer.state.get(parameter, {}).items():
                 tensors[f"optimizer.{key}.{name}"] = value
@@ -133,6 +151,9 @@ class Optimisation:
             shadows = {}
         for full, value in tensors.items():
             kind, _, name = full.partition(".")
+            if full == "recoveries":
+                self.recoveries = max(self.recoveries, int(value))
+                continue
             if kind == "average" and name in shadows:
                 shadows[name].copy_(value)
                 continue

@@ -8,11 +8,12 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from accelerate import Accelerator
+from torch import Tensor
 
 from ...datasets.findings import GateReport
 from ..backbones.compositional import CompositionalBackbone
@@ -28,6 +29,7 @@ from .log import StageProgress, TrainingLog
 from .optimisation import Optimisation, use_bf16
 from .perceive import PerceiveBatches, PerceiveObjective
 from .preparation import Prepared, fit_head, new_policy, prepare, train_tokenizer
+from .stability import Guard
 
 Hook = Callable[[str, Policy], None]
 BOOKKEEPING = (
@@ -86,6 +88,7 @@ def train(
         ValueError: nothing to train, a backbone to start with that does not fit, or out_dir holds a training of
             another configuration.
         FileNotFoundError: no policy where `backbone_from` says.
+        DivergenceError: loss or gradient ran away as often as `stability.recoveries` says.
     """
     out = Path(out_dir)
     stages = plan(config)
@@ -164,39 +167,65 @@ def _run_stage(run: Run, index: int, name: str, stage: StageConfig, found: Check
         start = found.step
         optimisation.restore(found.optimisation, start)
     model, optimizer = accelerator.prepare(objective, optimisation.optimizer)
+    guard = Guard(config.stability, objective, optimisation, start)
     size, sums, since, mark = batches.order.batch_size, {}, 0, time.monotonic()
+
+    def save(step: int) -> None:
+        if accelerator.is_main_process:
+            state, tokenizer = objective.state_dict(), policy.tokenizer.to_json()
+            run.checkpoints.save(Checkpoint(index, step, state, optimisation.state(), tokenizer))
+
     with StageProgress(name, start, stage.steps, accelerator.is_main_process) as progress:
-        for step in range(start, stage.steps):
+        step = start
+        while step < stage.steps:
             rate = optimisation.set_learning_rate(step)
             torch.manual_seed(step_seed(config.seed, index, step, accelerator.process_index))
             losses = model(batches(step))
             accelerator.backward(losses.total)
-            accelerator.clip_grad_norm_(optimisation.parameters.values(), config.gradient_clip)
+            norm = cast(Tensor, accelerator.clip_grad_norm_(optimisation.parameters.values(), config.gradient_clip))
+            loss = cast(Tensor, accelerator.reduce(losses.total.detach(), "mean"))
+            trouble = guard.look(float(loss), float(norm))
+            if trouble:
+                optimizer.zero_grad(set_to_none=True)
+                step, told = guard.recover(name, step + 1, trouble)
+                _go_back(run, index, step, told)
+                if step:
+                    save(step)
+                sums, since, mark = {}, 0, time.monotonic()
+                continue
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
             optimisation.update_average()
-            done, since = step + 1, since + 1
+            step, since = step + 1, since + 1
+            if guard.due(step):
+                guard.keep(step)
             for part, value in {"total": losses.total.detach(), **losses.parts}.items():
                 sums[part] = sums.get(part, 0) + value
-            if done % config.log_every == 0 or done == stage.steps:
+            if step % config.log_every == 0 or step == stage.steps:
                 mean = {part: float(value) / since for part, value in sums.items()}
-                if not np.isfinite(mean["total"]):
-                    raise FloatingPointError(f"{name} step {done}: the loss is {mean['total']}; lower {name}.lr")
                 now = time.monotonic()
                 speed = since * size / (now - mark)
-                run.log.record(name, done, mean, rate, speed)
-                progress.update(done, mean, speed)
+                run.log.record(name, step, mean, rate, speed)
+                progress.update(step, mean, speed)
                 sums, since, mark = {}, 0, now
-            if done % config.checkpoint_every == 0 and done < stage.steps and accelerator.is_main_process:
-                state = objective.state_dict()
-                run.checkpoints.save(Checkpoint(index, done, state, optimisation.state(), policy.tokenizer.to_json()))
-            if _keeps_policy(config, name, done) and accelerator.is_main_process:
+            if step % config.checkpoint_every == 0 and step < stage.steps:
+                save(step)
+            if _keeps_policy(config, name, step) and accelerator.is_main_process:
                 with optimisation.averaged():
-                    _keep_policy(policy, run.out / "policies", done, config.keep_policies)
+                    _keep_policy(policy, run.out / "policies", step, config.keep_policies)
     optimisation.adopt_average()
     policy.requires_grad_(False)
     if accelerator.is_main_process:
         run.checkpoints.save(Checkpoint(index + 1, 0, policy.state_dict(), {}, policy.tokenizer.to_json()))
+
+
+def _go_back(run: Run, index: int, step: int, told: str) -> None:
+    """Log and checkpoints as they were after `step` steps of a stage; its end and its start are one checkpoint."""
+    stages = [name for name, _ in plan(run.config)]
+    run.log.event(stages[index], step, told)
+    run.log.rewind(stages, index, step)
+    if run.accelerator.is_main_process:
+        run.checkpoints.forget_from(index, max(1, step))
 
 
 def _keeps_policy(config: TrainConfig, stage: str, done: int) -> bool:
