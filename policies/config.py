@@ -481,6 +481,9 @@ class StabilityConfig:
             usual in this stage, on a logarithmic scale, ...
         patience: ... for so many steps in a row, and at once where one is not finite.
         warm: steps that first tell what is usual.
+        monitor_every: steps between two looks at the layers: size of outputs, attention logits and gradients, use of
+            codebooks (`monitors.jsonl`); a layer that grows far beyond what is usual is an event in the log. 0 looks at
+            none.
         snapshot_every: steps between two points to return to, kept in memory.
         recoveries: how often a stage returns, each time at half the learning rate, before it gives up; 0 gives up at
             once.
@@ -489,6 +492,7 @@ class StabilityConfig:
     tolerance: float = 8.0
     patience: int = 10
     warm: int = 50
+    monitor_every: int = 50
     snapshot_every: int = 100
     recoveries: int = 3
 

@@ -36,6 +36,10 @@ class TextFeatures:
         return TextFeatures(self.states[rows], self.mask[rows], self.roles[rows], self.pooled[rows])
 
 
+class AttentionLogits(nn.Identity):
+    """Attention logits pass through here, so that a training's monitors can watch them."""
+
+
 class QueryPool(nn.Module):
     """Learned queries that cross-attend a masked sequence [B, L, D] and return [B, Q, D]."""
 
@@ -44,11 +48,12 @@ class QueryPool(nn.Module):
         self.queries = nn.Parameter(torch.randn(queries, width) * 0.5)
         self.key_value = nn.Linear(width, 2 * width, bias=False)
         self.out = nn.Linear(width, width, bias=False)
+        self.logits = AttentionLogits()
 
     def forward(self, states: Tensor, mask: Tensor) -> Tensor:
         key, value = self.key_value(states).chunk(2, dim=-1)
         logits = torch.einsum("qd,bld->bql", self.queries, key) * key.shape[-1] ** -0.5
-        weights = logits.masked_fill(~mask[:, None], float("-inf")).softmax(-1)
+        weights = self.logits(logits).masked_fill(~mask[:, None], float("-inf")).softmax(-1)
         return self.out(weights @ value)
 
 
@@ -64,6 +69,7 @@ class TextBlock(nn.Module):
         self.mlp_norm = nn.RMSNorm(width)
         self.gate_up = nn.Linear(width, 4 * width, bias=False)
         self.down = nn.Linear(2 * width, width, bias=False)
+        self.logits = AttentionLogits()
 
     def forward(self, states: Tensor, mask: Tensor) -> Tensor:
         batch, length, width = states.shape
@@ -71,7 +77,7 @@ class TextBlock(nn.Module):
         query, key, value = packed.permute(2, 0, 3, 1, 4)
         # Written out: on a CPU the fused kernel takes twice as long for texts of ten words.
         logits = (query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1)
-        weights = logits.masked_fill(~mask[:, None, None], float("-inf")).softmax(-1)
+        weights = self.logits(logits).masked_fill(~mask[:, None, None], float("-inf")).softmax(-1)
         attended = weights.to(value.dtype) @ value
         states = states + self.attention_out(attended.transpose(1, 2).reshape(batch, length, width))
         gate, up = self.gate_up(self.mlp_norm(states)).chunk(2, dim=-1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -68,6 +69,21 @@ class TrainingLog:
                 self.writer.add_scalar(f"{stage}/{name}", value, step)
             self.writer.add_scalar(f"{stage}/lr", lr, step)
             self.writer.add_scalar(f"{stage}/samples_per_s", samples_per_s, step)
+
+    def watch(self, stage: str, step: int, values: Mapping[str, float]) -> None:
+        """What monitors saw at a step: a line in `monitors.jsonl`, and events."""
+        if not self.enabled or not values:
+            return
+        line = {
+            "stage": stage,
+            "step": step,
+            "monitors": {name: float(f"{value:.5g}") for name, value in values.items()},
+        }
+        with self.path.with_name("monitors.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+        if self.writer is not None:
+            for name, value in values.items():
+                self.writer.add_scalar(f"{stage}/{name}", value, step)
 
     def event(self, stage: str, step: int, text: str) -> None:
         """Something out of the ordinary: a line for the user, and one in `events.jsonl` that stays."""

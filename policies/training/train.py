@@ -6,6 +6,7 @@ import hashlib
 import shutil
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -26,6 +27,7 @@ from .checkpoints import Checkpoint, Checkpoints
 from .describe import DescribeBatches, DescribeObjective
 from .imitate import ImitationBatches, ImitationObjective, is_frozen
 from .log import StageProgress, TrainingLog
+from .monitors import Monitors
 from .optimisation import Optimisation, use_bf16
 from .perceive import PerceiveBatches, PerceiveObjective
 from .preparation import Prepared, fit_head, new_policy, prepare, train_tokenizer
@@ -167,6 +169,7 @@ def _run_stage(run: Run, index: int, name: str, stage: StageConfig, found: Check
         start = found.step
         optimisation.restore(found.optimisation, start)
     model, optimizer = accelerator.prepare(objective, optimisation.optimizer)
+    watch = Monitors(objective.parts, config.stability)
     guard = Guard(config.stability, objective, optimisation, start)
     size, sums, since, mark = batches.order.batch_size, {}, 0, time.monotonic()
 
@@ -180,8 +183,14 @@ def _run_stage(run: Run, index: int, name: str, stage: StageConfig, found: Check
         while step < stage.steps:
             rate = optimisation.set_learning_rate(step)
             torch.manual_seed(step_seed(config.seed, index, step, accelerator.process_index))
-            losses = model(batches(step))
+            watched = watch.due(step)
+            with watch.looking() if watched else nullcontext():
+                losses = model(batches(step))
             accelerator.backward(losses.total)
+            if watched:
+                for told in watch.read():
+                    run.log.event(name, step + 1, told)
+                run.log.watch(name, step + 1, watch.values)
             norm = cast(Tensor, accelerator.clip_grad_norm_(optimisation.parameters.values(), config.gradient_clip))
             loss = cast(Tensor, accelerator.reduce(losses.total.detach(), "mean"))
             trouble = guard.look(float(loss), float(norm))
