@@ -69,6 +69,9 @@ class DecoderConfig:
         heads: attention heads.
         hidden: of the SwiGLU layers, as a multiple of the width.
         readouts: learned tokens at the end of the sequence, whose states the action head sees.
+        lora: rank of low-rank adapters on all of its linear layers (arXiv:2106.09685); 0 has none.
+        prefix: learned keys and values before the sequence, in every layer (prefix tuning, arXiv:2101.00190); 0 has
+            none. Adapters and prefix are the module "adapter" of a stage.
         pretrained: folder or hub name of a causal language model of transformers; its sizes and its tokenizer are then
             used. Empty trains from scratch.
         architecture: transformers' configuration of what was loaded, JSON; filled in when it is.
@@ -79,6 +82,8 @@ class DecoderConfig:
     heads: int = 4
     hidden: float = 3.0
     readouts: int = 8
+    lora: int = 0
+    prefix: int = 0
     pretrained: str = ""
     architecture: str = ""
 
@@ -371,8 +376,8 @@ class StageConfig:
         final_lr_fraction: the learning rate at the end, as a share of the peak.
         warmup_steps: steps of linear warm-up.
         trainable: module name -> scale of the learning rate. Modules: "image", "text", "grounding" of the modular
-            route, "vision", "bridge", "decoder" of the compositional one, "projector", "head"; in "align" also
-            "contrastive" (modular) and "action", in "perceive" "points", their own heads. Absent or 0 means frozen.
+            route, "vision", "bridge", "decoder" and "adapter" of the compositional one, "projector", "head"; in "align"
+            also "contrastive" (modular) and "action", in "perceive" "points", their own heads. Absent or 0 is frozen.
         losses: loss name -> weight. "align": grounding, contrastive, action; with a language model text, place, z and
             action; other stages: action.
         betas: AdamW's moments.

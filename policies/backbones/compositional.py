@@ -77,7 +77,9 @@ class CompositionalBackbone(SeeingBackbone):
 
     @property
     def parts(self) -> dict[str, nn.Module]:
-        return {"vision": self.vision, "bridge": self.bridge, "decoder": self.decoder, "projector": self.projector}
+        own = {"vision": self.vision, "bridge": self.bridge, "decoder": self.decoder, "projector": self.projector}
+        adapter = self.decoder.adapter
+        return own if adapter is None else {**own, "adapter": adapter}
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from ..config import BridgeConfig, DecoderConfig
+
+_LORA = re.compile(r"\.lora_[AB]$")
+_ADDED = re.compile(r"\.lora_|\.look\.")
+_PLAIN = re.compile(
+    r"\.base_layer|(?<=\.layers\.\d)\.layer|(?<=\.layers\.\d\d)\.layer"
+)  # names before anything was added
 
 
 class GatedLayer(nn.Module):
@@ -30,6 +39,31 @@ class GatedLayer(nn.Module):
                 full_text_row_masked_out_mask=None,
             )
         return self.layer(hidden_states, *arguments, **options)
+
+
+class Prefix(nn.Module):
+    """Learned keys and values that every token of every layer sees (Li and Liang 2021, arXiv:2101.00190).
+
+    Args:
+        config: of the language model.
+        length: keys and values a layer.
+    """
+
+    def __init__(self, config: Any, length: int) -> None:
+        super().__init__()
+        width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+        self.length = length
+        self.values = nn.Parameter(torch.randn(config.num_hidden_layers, 2, heads, length, width) * 0.02)
+
+    def cache(self, batch: int) -> Any:
+        """As transformers keeps what has been read, for `batch` sequences."""
+        from transformers import DynamicCache
+
+        cache = DynamicCache()
+        for layer, (key, value) in enumerate(self.values):
+            cache.update(key.expand(batch, -1, -1, -1), value.expand(batch, -1, -1, -1), layer)
+        return cache
 
 
 class Decoder(nn.Module):
@@ -72,8 +106,45 @@ class Decoder(nn.Module):
         if self.model.get_input_embeddings().num_embeddings != vocabulary:
             self.model.resize_token_embeddings(vocabulary, mean_resizing=False)
         self.width, self.heads = options.hidden_size, options.num_attention_heads
+        if min(config.lora, config.prefix) < 0:
+            raise ValueError(
+                f"policy.backbone.decoder: found lora {config.lora}, prefix {config.prefix}, wanted at least 0"
+            )
+        if config.lora:
+            self._add_lora(config.lora)
         if bridge is not None and bridge.kind == "cross_attention":
             self._add_looks(bridge.every)
+        self.prefix = Prefix(options, config.prefix) if config.prefix else None
+
+    @property
+    def adapter(self) -> nn.ModuleList | None:
+        """What adapts the language model without being part of it; None where nothing does."""
+        added = [module for name, module in self.model.named_modules() if _LORA.search(name)]
+        added += [] if self.prefix is None else [self.prefix]
+        return nn.ModuleList(added) if added else None
+
+    def load(self, weights: Mapping[str, Tensor]) -> None:
+        """Take the language model's own weights, as `state_dict` of its class names them; what was added stays.
+
+        Raises:
+            ValueError: a weight is missing, or has another shape.
+        """
+        own = {
+            _PLAIN.sub("", name): value for name, value in self.model.state_dict().items() if not _ADDED.search(name)
+        }
+        for name, value in own.items():
+            if name not in weights or weights[name].shape != value.shape:
+                found = list(weights[name].shape) if name in weights else "nothing"
+                raise ValueError(f"language model: {name}: found {found}, wanted {list(value.shape)}")
+            with torch.no_grad():
+                value.copy_(weights[name])
+
+    def _add_lora(self, rank: int) -> None:
+        from peft import LoraConfig, inject_adapter_in_model
+
+        inner = self.model.base_model
+        inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear"), inner)
+        inner.requires_grad_(True)  # a stage says what is frozen
 
     def _add_looks(self, every: int) -> None:
         from transformers.models.mllama.configuration_mllama import MllamaTextConfig
@@ -117,7 +188,10 @@ class Decoder(nn.Module):
         """
         if positions is None:
             positions = (mask.cumsum(-1) - 1).clamp_min(0)
-        options = {} if seen is None else {"seen": seen}
+        options: dict[str, Any] = {} if seen is None else {"seen": seen}
+        if self.prefix is not None:
+            options["past_key_values"] = self.prefix.cache(len(mask))
+            mask = torch.cat([mask.new_ones(*mask.shape[:-1], self.prefix.length), mask], dim=-1)
         return self.model.base_model(
             inputs_embeds=embedded,
             attention_mask=mask if mask.ndim == 2 else mask[:, None],

@@ -60,6 +60,15 @@ class TextTokenizer:
         return cls(tokenizer, max_tokens)
 
     @classmethod
+    def extend(cls, text: str, max_tokens: int, marks: Sequence[str]) -> TextTokenizer:
+        """A tokenizer made elsewhere, as JSON of the tokenizers library, with our special tokens and marks added."""
+        tokenizer = Tokenizer.from_str(text)
+        tokenizer.no_padding()
+        tokenizer.no_truncation()
+        tokenizer.add_special_tokens([PAD, UNKNOWN, START, *marks])
+        return cls(tokenizer, max_tokens)
+
+    @classmethod
     def from_json(cls, text: str, max_tokens: int) -> TextTokenizer:
         """Rebuild from `to_json`."""
         return cls(Tokenizer.from_str(text), max_tokens)
@@ -98,11 +107,14 @@ class TextTokenizer:
 
     def words(self, text: str) -> list[int]:
         """Token ids of a text, without a start, and not cut."""
-        return self._tokenizer.encode(text).ids
+        return self._tokenizer.encode(text, add_special_tokens=False).ids
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of token ids, marks included; padding and the tokens of start and end are left out."""
         left_out = {self._pad, self._start, self._tokenizer.token_to_id(END)}
+        if self._tokenizer.decoder is not None:  # one made elsewhere
+            kept = [int(i) for i in ids if int(i) not in left_out]
+            return self._tokenizer.decode(kept, skip_special_tokens=False).strip()
         pieces = [self._tokenizer.id_to_token(int(i)) or "" for i in ids if int(i) not in left_out]
         text = "".join(f" {piece}" if piece.startswith("<") else piece for piece in pieces)
         return _NO_SPACE.sub("", text.replace(_WORD_END, " ").replace("> <", "><")).strip()
@@ -110,7 +122,7 @@ class TextTokenizer:
     def _ids(self, text: str) -> list[int]:
         ids = self._known.get(text)
         if ids is None:
-            ids = [self._start, *self._tokenizer.encode(text).ids][: self._max_tokens]
+            ids = [self._start, *self._tokenizer.encode(text, add_special_tokens=False).ids][: self._max_tokens]
             if len(self._known) < 65536:  # instructions repeat, free text need not: bound the memory
                 self._known[text] = ids
         return ids

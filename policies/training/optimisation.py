@@ -55,13 +55,16 @@ class Optimisation:
         self.recoveries = 0
         self.parameters: dict[str, nn.Parameter] = {}
         groups = []
+        # What two parts share belongs to the later one: an adapter lies within what it adapts.
+        owner = {id(parameter): name for name, module in parts.items() for parameter in module.parameters()}
         for name, module in parts.items():
             scale = stage.trainable.get(name, 0.0)
-            module.requires_grad_(scale > 0)
             module.train(scale > 0)
+            own = {f"{name}.{key}": p for key, p in module.named_parameters() if owner[id(p)] == name}
+            for parameter in own.values():
+                parameter.requires_grad_(scale > 0)
             if not scale:
                 continue
-            own = {f"{name}.{key}": parameter for key, parameter in module.named_parameters()}
             self.parameters |= own
             for decay, members in (
                 (stage.weight_decay, [p for p in own.values() if p.ndim > 1]),

@@ -17,6 +17,7 @@ from ...datasets.normalisation import fit_normalisers
 from ...datasets.store import TrajectoryStore
 from ...datasets.timestamps import require_ok
 from ...datasets.windows import WindowDataset, WindowSpec
+from ..backbones.pretrained import load_tokenizer, load_weights
 from ..backbones.tokenizer import END, TextTokenizer
 from ..config import TrainConfig, to_dict
 from ..policy import Policy
@@ -81,7 +82,11 @@ def object_kinds(all_scenes: Sequence[Sequence[Mapping[str, Any]]]) -> list[dict
 
 
 def train_tokenizer(config: TrainConfig, prepared: Prepared) -> TextTokenizer:
-    """A tokenizer of the store's instructions, and of phrases and captions of its scenes."""
+    """A tokenizer of the store's instructions and of texts about its scenes; or that of a language model."""
+    backbone = config.policy.backbone
+    marks = [END, *PLACE_TOKENS] if backbone.kind == "compositional" else []  # it also speaks
+    if backbone.decoder.pretrained:
+        return load_tokenizer(backbone, marks)
     store = prepared.store
     texts = {store.episode_info(i)["instruction"] for i in range(len(store))}
     rng = np.random.default_rng([config.seed, len(store)])
@@ -92,9 +97,7 @@ def train_tokenizer(config: TrainConfig, prepared: Prepared) -> TextTokenizer:
         for scene in scenes(store):
             if scene:
                 texts.update(caption(scene, rng, language) for _ in range(CAPTIONS_FOR_TOKENIZER))
-    backbone, marks = config.policy.backbone, []
-    if backbone.kind == "compositional":  # it also speaks
-        marks = [END, *PLACE_TOKENS]
+    if marks:
         texts.update(_documents(prepared, rng))
     return TextTokenizer.train(texts, backbone.vocabulary, backbone.max_text_tokens, marks)
 
@@ -140,6 +143,8 @@ def new_policy(
     )
     if backbone is not None:
         policy.backbone.load_state_dict(backbone)
+    else:
+        load_weights(policy.backbone, config.policy.backbone)
     return policy
 
 

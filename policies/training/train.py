@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ...datasets.findings import GateReport
 from ..backbones.compositional import CompositionalBackbone
+from ..backbones.pretrained import resolve
 from ..backbones.tokenizer import TextTokenizer
 from ..config import StageConfig, TrainConfig, to_dict
 from ..policy import Policy
@@ -99,6 +100,7 @@ def train(
             "align.steps, perceive.steps, imitate.steps or unaligned.steps, finetune.steps: all are 0, nothing to train"
         )
     torch.set_num_threads(config.threads)
+    config = replace(config, policy=replace(config.policy, backbone=resolve(config.policy.backbone)))
     accelerator = Accelerator(cpu=not torch.cuda.is_available())
     source = Policy.load(config.backbone_from) if config.backbone_from else None
     prepared = prepare(config, str(store_path), checked)
