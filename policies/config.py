@@ -366,6 +366,32 @@ class PolicyConfig:
 
 
 @dataclass(frozen=True)
+class ContrastConfig:
+    """How images are contrasted with their captions.
+
+    Attributes:
+        kind: "softmax" (InfoNCE) or "sigmoid" (each pair judged alone, SigLIP; it takes none of what follows).
+        soft_labels: share of a label that goes to captions of scenes with the same objects, as far as they are the
+            same.
+        negatives: captions an image is contrasted with, those most like its own and others at random, 30 to 70 percent
+            at first and 70 to 30 at the end; 0 takes all of the batch.
+        queue: embeddings of batches gone by that are negatives, too.
+        anchor_temperature: of dynamic anchoring, by which pairs far from what the batch's texts have in common weigh
+            more; 0 weighs all alike.
+        distillation: share of the targets that a slowly moving copy of backbone and projections decides.
+        momentum: share of the copy that a step keeps.
+    """
+
+    kind: Literal["softmax", "sigmoid"] = "softmax"
+    soft_labels: float = 0.0
+    negatives: int = 0
+    queue: int = 0
+    anchor_temperature: float = 0.0
+    distillation: float = 0.0
+    momentum: float = 0.995
+
+
+@dataclass(frozen=True)
 class StageConfig:
     """One stage of training.
 
@@ -387,6 +413,7 @@ class StageConfig:
         instructions: instructions grounded per image, drawn from all that could be asked in its scene ("align").
         documents: texts about each image that a language model is to say: captions, answers, places ("align").
         captions: images per batch that also take part in the contrastive loss ("align").
+        contrast: how, where the stage has the loss "contrastive" ("align").
         shift_pixels: largest random image shift, pixels ("align").
         colour_jitter: strength of the colour jitter in [0, 1]; up to 0.3 cannot turn one named colour into another.
         proprio_noise: standard deviation of noise added to normalised proprioception (all but "align").
@@ -411,6 +438,7 @@ class StageConfig:
     instructions: int = 2
     documents: int = 6
     captions: int = 24
+    contrast: ContrastConfig = field(default_factory=ContrastConfig)
     shift_pixels: int = 2
     colour_jitter: float = 0.2
     proprio_noise: float = 0.01

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from ..config import ContrastConfig
+from .anchoring import anchor_weights
+from .distillation import distilled_targets
+from .negatives import NegativeQueue, choose_negatives, hard_share
 
 COLDEST, WARMEST = 0.01, 0.1  # of the learned temperature; CLIP, too, keeps it from falling below 0.01
 
@@ -87,17 +93,80 @@ class Contrastive(nn.Module):
         image_width: size of a pooled image.
         text_width: size of a pooled text.
         width: size of the common space.
+        config: how they are compared.
     """
 
-    def __init__(self, image_width: int, text_width: int, width: int) -> None:
+    def __init__(self, image_width: int, text_width: int, width: int, config: ContrastConfig) -> None:
         super().__init__()
+        self.config = config
         self.image = nn.Linear(image_width, width)
         self.text = nn.Linear(text_width, width)
         self.temperature = Temperature()
+        self.bias = nn.Parameter(torch.tensor(-10.0)) if config.kind == "sigmoid" else None  # as SigLIP starts
+        self.queues = nn.ModuleDict(
+            {name: NegativeQueue(config.queue, width) for name in ("image", "text") if config.queue}
+        )
 
-    def forward(self, images: Tensor, texts: Tensor) -> Tensor:
-        """Loss of pooled images [n, Di] and their captions [n, Dt]."""
-        return symmetric_infonce(self.image(images.float()), self.text(texts.float()), self.temperature())
+    def forward(
+        self,
+        images: Tensor,
+        texts: Tensor,
+        share: Tensor | None = None,
+        progress: float = 0.0,
+        slow: tuple[Tensor, Tensor] | None = None,
+    ) -> Tensor:
+        """Loss of pooled images [n, Di] and their captions [n, Dt].
+
+        Args:
+            images, texts: pairs.
+            share: how far caption j is right for image i [n, n], for soft labels.
+            progress: of the stage, in [0, 1].
+            slow: what a slowly moving copy has projected the same pairs to, [n, width] each.
+        """
+        seen, said, scale = self.image(images.float()), self.text(texts.float()), self.temperature()
+        if self.bias is not None:
+            return sigmoid_contrast(seen, said, scale, self.bias)
+        slow_seen, slow_said = slow if slow is not None else (seen.detach(), said.detach())
+        to_text = self._direction(seen, said, slow_seen, slow_said, "text", share, progress, scale)
+        to_image = self._direction(said, seen, slow_said, slow_seen, "image", share, progress, scale)
+        if self.training and self.queues:
+            for name, embeddings in (("image", slow_seen), ("text", slow_said)):
+                cast(NegativeQueue, self.queues[name]).push(embeddings)
+        anchor = self.config.anchor_temperature
+        weights = anchor_weights(seen, said, anchor) if anchor else seen.new_full((len(seen),), 1 / len(seen))
+        return (weights * (to_text + to_image) / 2).sum()
+
+    def _direction(
+        self,
+        queries: Tensor,
+        keys: Tensor,
+        slow_queries: Tensor,
+        slow_keys: Tensor,
+        queue: str,
+        share: Tensor | None,
+        progress: float,
+        scale: Tensor,
+    ) -> Tensor:
+        """InfoNCE of every query, as the options say."""
+        config, count = self.config, len(queries)
+        if queue in self.queues:
+            older = cast(NegativeQueue, self.queues[queue]).contents()
+            keys, slow_keys = torch.cat([keys, older]), torch.cat([slow_keys, older])
+        targets = None
+        if config.soft_labels and share is not None:
+            targets = F.pad(shared_labels(share, config.soft_labels), (0, len(keys) - count))
+        if config.distillation:
+            believed = distilled_targets(slow_queries, slow_keys, scale.detach(), 1.0)
+            given = targets if targets is not None else torch.eye(*believed.shape, device=believed.device)
+            targets = (1 - config.distillation) * given + config.distillation * believed
+        keep = None
+        if config.negatives:
+            keep = choose_negatives(queries, keys, config.negatives, hard_share(progress))
+            if targets is not None:
+                keep = keep | (targets > 1e-3)  # what is right in part is no negative to leave out
+                targets = targets * (keep | _own(targets))
+                targets = targets / targets.sum(-1, keepdim=True)
+        return infonce(queries, keys, scale, targets, keep)
 
 
 def pool_cells(features: Sequence[Tensor]) -> Tensor:

@@ -19,6 +19,7 @@ from ..config import HeadConfig, StageConfig
 from ..heads.regression import RegressionHead
 from ..interfaces import Losses
 from ..objectives.contrastive import Contrastive, pool_cells
+from ..objectives.distillation import Momentum
 from ..objectives.grounding import grounding_loss, mask_targets, place_error
 from ..policy import Policy
 from .augmentation import colour_jitter, random_shift
@@ -50,6 +51,8 @@ class AlignBatch:
         labels: uint8 [B, J * R + K], the segmentation label that each role of each of these and each phrase names.
         valid: bool [B, J * R + K], False where the object of a role is not in the scene's list.
         captions: captions of the first images of the batch.
+        overlap: how far these images show the same objects, float32 [C, C] in [0, 1].
+        progress: of the stage, in [0, 1].
         actions: normalised, float32 [B, Tp, A]; is_pad bool [B, Tp].
     """
 
@@ -62,6 +65,8 @@ class AlignBatch:
     labels: Tensor
     valid: Tensor
     captions: list[str]
+    overlap: Tensor
+    progress: float
     actions: Tensor
     is_pad: Tensor
 
@@ -127,6 +132,8 @@ class AlignBatches:
             captions=[
                 caption(scene, rng, _language(rng), max_relations=0) for scene in items["scene"][: self.stage.captions]
             ],
+            overlap=tensor(_overlap(scenes[: self.stage.captions])),
+            progress=step / max(1, self.stage.steps),
             actions=self.policy.action_normaliser.normalise(tensor(items["actions"])),
             is_pad=tensor(items["is_pad"]),
         )
@@ -175,7 +182,10 @@ class AlignObjective(nn.Module):
         side = HeadConfig(kind="regression", context_width=128, denoiser_width=256)
         sizes = config.backbone
         pooled = 2 * sizes.image_channels * len(policy.cameras)
-        self.contrastive = Contrastive(pooled, sizes.text_width, sizes.embedding_width)
+        self.contrastive = Contrastive(pooled, sizes.text_width, sizes.embedding_width, stage.contrast)
+        self.slow: Momentum[nn.ModuleList] | None = None
+        if stage.losses.get("contrastive", 0) and stage.contrast.distillation:
+            self.slow = Momentum(self._compared, stage.contrast.momentum)
         self.action = RegressionHead(
             side, config.action_horizon, policy.spec.action.dim, backbone.num_tokens, backbone.width
         )
@@ -201,10 +211,11 @@ class AlignObjective(nn.Module):
         if phrases:
             named = backbone.encode_text(batch.phrases).roles[:, 0]
             queries = torch.cat([queries, named.unflatten(0, (size, phrases))], dim=1)
-        grids, targets, shifts = [], [], []
+        grids, targets, shifts, seen_images = [], [], [], []
         for i, camera in enumerate(self.policy.cameras):
             moved = random_shift(batch.images[camera], batch.segmentation[camera], stage.shift_pixels)
-            grids.append(backbone.image_features(i, colour_jitter(moved.images, stage.colour_jitter)))
+            seen_images.append(colour_jitter(moved.images, stage.colour_jitter))
+            grids.append(backbone.image_features(i, seen_images[-1]))
             targets.append(mask_targets(moved.masks, batch.labels, STRIDE))
             shifts.append(moved.shift)
         logits = backbone.ground(grids, queries, batch.proprio, shifts)
@@ -219,7 +230,8 @@ class AlignObjective(nn.Module):
         if stage.losses.get("contrastive", 0) and len(batch.captions) > 1:
             pooled = backbone.encode_text(batch.captions).pooled
             shown = pool_cells([grid[: len(batch.captions)] for grid in grids])
-            parts["contrastive"] = self.contrastive(shown, pooled)
+            slow = self._slow_pair(seen_images, batch.captions) if self.slow is not None else None
+            parts["contrastive"] = self.contrastive(shown, pooled, batch.overlap, batch.progress, slow)
         if stage.losses.get("action", 0):
             encoded = backbone.read(grids, [scores[:, : len(ROLES)] for scores in logits])
             parts["action"] = self._action_loss(encoded, text, batch)
@@ -228,6 +240,22 @@ class AlignObjective(nn.Module):
         parts["place_error"] = (torch.stack(places) * seen).sum() / seen.sum().clamp_min(1)
         return Losses(total, {name: part.detach() for name, part in parts.items()})
 
+    @property
+    def _compared(self) -> nn.ModuleList:
+        """All that turns images and captions into what is compared."""
+        return nn.ModuleList([self._backbone, self.contrastive.image, self.contrastive.text])
+
+    @torch.no_grad()
+    def _slow_pair(self, images: Sequence[Tensor], captions: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Images and captions as the slowly moving copy projects them."""
+        assert self.slow is not None
+        if self.training:
+            self.slow.follow(self._compared)
+        backbone, image, text = self.slow.copy
+        features = [backbone.image_features(i, x[: len(captions)]) for i, x in enumerate(images)]  # type: ignore[operator]
+        pooled = backbone.encode_text(captions).pooled  # type: ignore[operator]
+        return image(pool_cells(features).float()), text(pooled.float())
+
     def _action_loss(self, frames: Tensor, text: TextFeatures, batch: AlignBatch) -> Tensor:
         """L1 of the side head, which sees the single frame as its whole history."""
         horizon = self.policy.config.obs_horizon
@@ -235,6 +263,13 @@ class AlignObjective(nn.Module):
         proprio = batch.proprio[:, None].expand(-1, horizon, -1)
         context = self._backbone.assemble(frames, proprio, text)
         return self.action.loss(context, batch.actions, batch.is_pad).total
+
+
+def _overlap(scenes: Sequence[Sequence[Mapping[str, Any]]]) -> np.ndarray:
+    """Of each two scenes the objects they share over those either has (Jaccard), float32 [C, C]."""
+    kinds = [{(item["colour"], item["shape"]) for item in scene} for scene in scenes]
+    shared = [[len(a & b) / max(1, len(a | b)) for b in kinds] for a in kinds]
+    return np.array(shared, np.float32).reshape(len(kinds), len(kinds))
 
 
 def _language(rng: np.random.Generator) -> str:
