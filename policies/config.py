@@ -418,6 +418,8 @@ class StageConfig:
         colour_jitter: strength of the colour jitter in [0, 1]; up to 0.3 cannot turn one named colour into another.
         proprio_noise: standard deviation of noise added to normalised proprioception (all but "align").
         frame_noise: standard deviation of noise added to what was read from the images, standardised (as above).
+        modality_dropout: share of windows that lack one of image, language and proprioception, each as often, so that
+            no other can stand for all (all but "align" and "perceive").
         points: privileged streams of points [K, 2] in the first camera's picture -> width of the picture in their unit
             ("perceive").
         precision: "bf16" trains image tower, text tower and head under autocast, and encodes frames so (a place then
@@ -443,6 +445,7 @@ class StageConfig:
     colour_jitter: float = 0.2
     proprio_noise: float = 0.01
     frame_noise: float = 0.01
+    modality_dropout: float = 0.0
     points: dict[str, float] = field(default_factory=dict)
     precision: Literal["auto", "fp32", "bf16"] = "auto"
 

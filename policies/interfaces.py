@@ -88,6 +88,8 @@ class Backbone(nn.Module):
 class Texts(Protocol):
     """What a backbone knows of B texts before it has seen an image."""
 
+    def __len__(self) -> int: ...
+
     def select(self, rows: Tensor) -> Any:
         """The same of these rows, int64 [B']; texts encoded once can serve many samples."""
         ...

@@ -24,6 +24,9 @@ class TokenIds:
     ids: Tensor
     mask: Tensor
 
+    def __len__(self) -> int:
+        return len(self.mask)
+
     def select(self, rows: Tensor) -> TokenIds:
         return TokenIds(self.ids[rows], self.mask[rows])
 

@@ -27,6 +27,9 @@ class TextFeatures:
     roles: Tensor
     pooled: Tensor
 
+    def __len__(self) -> int:
+        return len(self.mask)
+
     def float(self) -> TextFeatures:
         """In float32, whatever precision they were computed in."""
         return TextFeatures(self.states.float(), self.mask, self.roles.float(), self.pooled.float())

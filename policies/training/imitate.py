@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -13,9 +13,11 @@ from torch import Tensor, nn
 from ...datasets.sampling import ShuffledOrder
 from ..config import StageConfig
 from ..interfaces import Backbone, Losses, Observation, SeeingBackbone, Texts
+from ..objectives.modality_dropout import drop_modalities
 from ..policy import Policy
 
 ENCODE_BATCH = 256
+GREY = 128  # of an image that is not there
 
 
 class Windows(Protocol):
@@ -80,9 +82,9 @@ def encode_store(
         proprio: normalised, at each of the frames, [F, P].
 
     Returns:
-        The encoded frames, and the distinct instructions in the order of `EncodedFrames.texts`.
+        The encoded frames, and the distinct instructions in the order of `EncodedFrames.texts`; no words are the last.
     """
-    distinct = list(dict.fromkeys(frame_texts))
+    distinct = list(dict.fromkeys(text for text in frame_texts if text)) + [""]
     texts = backbone.encode_text(distinct)
     place = {text: row for row, text in enumerate(distinct)}
     rows = torch.tensor([place[text] for text in frame_texts], device=backbone.device)
@@ -123,6 +125,12 @@ class ImitationBatches:
         self.windows, self.policy = windows, policy
         self.rank, self.processes = rank, processes
         self.order = ShuffledOrder(len(windows), min(stage.batch_size, len(windows)), seed)
+        self.seed, self.share = seed, stage.modality_dropout
+        if not 0 <= self.share < 1 or (self.share and not isinstance(policy.backbone, SeeingBackbone)):
+            raise ValueError(
+                f"modality_dropout: found {self.share} with backbone {policy.config.backbone.kind!r}, wanted a share "
+                "below 1, and 0 where there is one modality alone"
+            )
         self.encoded: EncodedFrames | None = None
         self.cached = cached
         if cached:
@@ -151,37 +159,67 @@ class ImitationBatches:
         backbone.standardise(self.encoded.frames)
         place = {text: row for row, text in enumerate(distinct)}
         self.text_index = torch.tensor([place[text] for text in self.instructions], device=backbone.device)
+        if self.share:  # where words guide the eyes, a frame looks otherwise without them
+            self.silent = encode_store(backbone, self.windows, [""] * len(texts), of_frames)[0].frames
+            self.unseen = self.encoded.frames.mean(0)
 
     def __call__(self, step: int) -> ImitationBatch:
         indices = self.order.indices(step)[self.rank :: self.processes]
-        return self.from_cache(indices) if self.cached else self.raw(indices)
+        lacks = None
+        if self.share:
+            place = np.random.SeedSequence([self.seed, step, self.rank]).generate_state(1, np.uint64)[0]
+            lacks = drop_modalities(len(indices), self.share, torch.Generator().manual_seed(int(place >> 1)))
+        return self.from_cache(indices, lacks) if self.cached else self.raw(indices, lacks)
 
-    def from_cache(self, indices: np.ndarray) -> ImitationBatch:
-        """Windows from memory."""
+    def from_cache(self, indices: np.ndarray, lacks: Mapping[str, Tensor] | None = None) -> ImitationBatch:
+        """Windows from memory; lacks: which of them are without a modality (`drop_modalities`)."""
         if not self.cached:
             raise ValueError("these batches were made with cached=False, so no window is kept")
         rows = torch.from_numpy(indices).to(self.actions.device)
-        encoded = self.encoded
+        encoded, frames, words = self.encoded, None, None
+        if encoded:
+            frames, words = encoded.frames[self.frame_index[rows]], self.text_index[rows]
+        if lacks and encoded and frames is not None and words is not None:
+            quiet, dark = (lacks[name].to(frames.device) for name in ("language", "image"))
+            frames[quiet] = self.silent[self.frame_index[rows[quiet]]]
+            frames[dark] = self.unseen
+            words = words.masked_fill(quiet, len(encoded.texts) - 1)
         return ImitationBatch(
-            proprio=self.proprio[rows],
+            proprio=_without(self.proprio[rows], lacks),
             actions=self.actions[rows],
             is_pad=self.is_pad[rows],
-            instructions=[self.instructions[i] for i in indices],
-            frames=encoded.frames[self.frame_index[rows]] if encoded else None,
-            text=encoded.texts.select(self.text_index[rows]) if encoded else None,
+            instructions=_unsaid([self.instructions[i] for i in indices], lacks),
+            frames=frames,
+            text=encoded.texts.select(words) if encoded and words is not None else None,
         )
 
-    def raw(self, indices: np.ndarray) -> ImitationBatch:
-        """Windows with their images."""
+    def raw(self, indices: np.ndarray, lacks: Mapping[str, Tensor] | None = None) -> ImitationBatch:
+        """Windows with their images; lacks: as `from_cache`, but an image that is not there is grey."""
         items = self.windows.batch(indices)
         device = self.policy.backbone.device
+        images = {camera: torch.from_numpy(items["images"][camera]).to(device) for camera in self.policy.cameras}
+        if lacks:
+            dark = lacks["image"].to(device)
+            images = {camera: x.masked_fill(dark.view(-1, *[1] * (x.ndim - 1)), GREY) for camera, x in images.items()}
+        proprio = self.policy.proprio_normaliser.normalise(torch.from_numpy(items["proprio"]).to(device))
         return ImitationBatch(
-            proprio=self.policy.proprio_normaliser.normalise(torch.from_numpy(items["proprio"]).to(device)),
+            proprio=_without(proprio, lacks),
             actions=self.policy.action_normaliser.normalise(torch.from_numpy(items["actions"]).to(device)),
             is_pad=torch.from_numpy(items["is_pad"]).to(device),
-            instructions=list(items["instruction"]),
-            images={camera: torch.from_numpy(items["images"][camera]).to(device) for camera in self.policy.cameras},
+            instructions=_unsaid(list(items["instruction"]), lacks),
+            images=images,
         )
+
+
+def _without(proprio: Tensor, lacks: Mapping[str, Tensor] | None) -> Tensor:
+    """Normalised proprioception [B, To, P], in the middle of its range where it is lacking."""
+    return proprio.masked_fill(lacks["proprio"].to(proprio.device)[:, None, None], 0.0) if lacks else proprio
+
+
+def _unsaid(instructions: list[str], lacks: Mapping[str, Tensor] | None) -> list[str]:
+    if not lacks:
+        return instructions
+    return ["" if quiet else text for text, quiet in zip(instructions, lacks["language"].tolist(), strict=True)]
 
 
 class ImitationObjective(nn.Module):

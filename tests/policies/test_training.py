@@ -145,6 +145,49 @@ def test_the_loss_from_encoded_frames_is_the_loss_from_images(toy_store: Path, h
     assert losses == pytest.approx([losses[0]] * 3, abs=1e-4)
 
 
+@pytest.mark.parametrize("cached", [True, False])
+def test_a_window_lacks_one_modality_at_most_and_then_nothing_of_it_is_left(toy_store: Path, cached: bool) -> None:
+    config = tiny_config()
+    policy, windows = prepared_policy(config, toy_store)
+    stage = replace(config.imitate, modality_dropout=0.9, batch_size=64, proprio_noise=0.0, frame_noise=0.0)
+    batches = ImitationBatches(windows, stage, policy, 0, cached=cached)  # type: ignore[arg-type]
+    indices = batches.order.indices(0)
+    whole = batches.from_cache(indices) if cached else batches.raw(indices)
+    some, again, other = batches(0), batches(0), batches(1)
+    assert some.instructions == again.instructions
+    assert torch.equal(some.proprio, again.proprio)
+    quiet = torch.tensor([not text for text in some.instructions])
+    still = (some.proprio == 0).all(-1).all(-1)
+    if cached:
+        assert some.frames is not None and whole.frames is not None
+        dark = (some.frames == batches.unseen).all(-1).all(-1)
+        kept = ~(quiet | dark)
+        assert torch.equal(some.frames[kept], whole.frames[kept])
+        silent = policy.context(_observation(windows, indices[quiet.numpy()], ""))
+        frames = policy.backbone.assemble(some.frames, some.proprio, some.text)  # type: ignore[operator]
+        torch.testing.assert_close(frames.tokens[quiet], silent.tokens, atol=1e-4, rtol=1e-4)
+    else:
+        assert some.images is not None and whole.images is not None
+        dark = torch.stack([(x == 128).flatten(1).all(1) for x in some.images.values()]).all(0)
+        assert all(torch.equal(some.images[name][~dark], x[~dark]) for name, x in whole.images.items())
+    lacking = torch.stack([quiet, still, dark]).long().sum(0)
+    assert lacking.max() == 1
+    assert 0.75 < lacking.double().mean() <= 1
+    assert other.instructions != some.instructions
+    assert torch.equal(some.actions, whole.actions)
+
+
+def _observation(windows: object, indices: np.ndarray, text: str) -> Observation:
+    items = windows.batch(indices)  # type: ignore[attr-defined]
+    images = {camera: torch.from_numpy(x) for camera, x in items["images"].items()}
+    return Observation(images, torch.from_numpy(items["proprio"]), [text] * len(indices))
+
+
+def test_modality_dropout_needs_more_than_one_modality(toy_store: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"modality_dropout: found 1\.5"):
+        train(tiny_config(imitate=replace(tiny_config().imitate, modality_dropout=1.5)), toy_store, tmp_path)
+
+
 def test_stages_train_what_they_name(toy_store: Path, tmp_path: Path) -> None:
     config = tiny_config()
     snapshots: dict[str, dict[str, torch.Tensor]] = {}
