@@ -406,6 +406,8 @@ class StageConfig:
             also "contrastive" (modular) and "action", in "perceive" "points", their own heads. Absent or 0 is frozen.
         losses: loss name -> weight. "align": grounding, contrastive, action; with a language model text, place, z and
             action; other stages: action.
+        gradient_surgery: losses that pull against each other lose what they disagree about (PCGrad); a backward pass
+            for each of them.
         betas: AdamW's moments.
         weight_decay: AdamW's decay, on matrices only.
         ema_decay: decay of the moving average of the weights, which the next stage starts from; 0 leaves it out.
@@ -433,6 +435,7 @@ class StageConfig:
     warmup_steps: int = 100
     trainable: dict[str, float] = field(default_factory=dict)
     losses: dict[str, float] = field(default_factory=dict)
+    gradient_surgery: bool = False
     betas: tuple[float, float] = (0.9, 0.95)
     weight_decay: float = 1e-4
     ema_decay: float = 0.999

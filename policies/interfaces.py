@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
@@ -52,10 +52,17 @@ class TokenGroup:
 
 @dataclass(frozen=True)
 class Losses:
-    """A scalar to descend and the named parts it is made of (detached, for the log)."""
+    """What to descend.
+
+    Attributes:
+        total: a scalar.
+        parts: the named losses it is made of, and what else is worth a look (detached, for the log).
+        terms: the summands of `total` by name, each with its weight, where there are several.
+    """
 
     total: Tensor
     parts: dict[str, Tensor]
+    terms: dict[str, Tensor] = field(default_factory=dict)
 
 
 class Backbone(nn.Module):

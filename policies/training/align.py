@@ -235,10 +235,11 @@ class AlignObjective(nn.Module):
         if stage.losses.get("action", 0):
             encoded = backbone.read(grids, [scores[:, : len(ROLES)] for scores in logits])
             parts["action"] = self._action_loss(encoded, text, batch)
-        total = torch.stack([stage.losses.get(name, 0.0) * part for name, part in parts.items()]).sum()
+        terms = {name: stage.losses.get(name, 0.0) * part for name, part in parts.items()}
+        total = torch.stack(list(terms.values())).sum()
         seen = torch.stack(visible).float()
         parts["place_error"] = (torch.stack(places) * seen).sum() / seen.sum().clamp_min(1)
-        return Losses(total, {name: part.detach() for name, part in parts.items()})
+        return Losses(total, {name: part.detach() for name, part in parts.items()}, terms)
 
     @property
     def _compared(self) -> nn.ModuleList:

@@ -148,8 +148,7 @@ class DescribeObjective(nn.Module):
         logits, _ = backbone.read(frames, batch.documents)
         weights = {TEXT: stage.losses.get(TEXT, 1.0), PLACE: stage.losses.get(PLACE, 1.0)}
         said = next_token_loss(logits, batch.documents.ids, batch.modality, weights, stage.losses.get("z", 0.0))
-        parts = dict(said.parts)
-        total = said.total
+        parts, terms = dict(said.parts), {"said": said.total}
         if stage.losses.get("action", 0):
             horizon = self.policy.config.obs_horizon
             context = backbone.assemble(
@@ -158,5 +157,5 @@ class DescribeObjective(nn.Module):
                 texts,
             )
             action = self.action.loss(context, batch.actions, batch.is_pad).total
-            total, parts["action"] = total + stage.losses["action"] * action, action.detach()
-        return Losses(total, parts)
+            terms["action"], parts["action"] = stage.losses["action"] * action, action.detach()
+        return Losses(torch.stack(list(terms.values())).sum(), parts, terms)

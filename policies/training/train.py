@@ -14,13 +14,15 @@ from typing import Any, cast
 import numpy as np
 import torch
 from accelerate import Accelerator
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...datasets.findings import GateReport
 from ..backbones.compositional import CompositionalBackbone
 from ..backbones.pretrained import resolve
 from ..backbones.tokenizer import TextTokenizer
 from ..config import StageConfig, TrainConfig, to_dict
+from ..interfaces import Losses
+from ..objectives.gradient_surgery import backward_without_conflict
 from ..policy import Policy
 from ..serialisation import restore
 from .align import AlignBatches, AlignObjective
@@ -188,7 +190,10 @@ def _run_stage(run: Run, index: int, name: str, stage: StageConfig, found: Check
             watched = watch.due(step)
             with watch.looking() if watched else nullcontext():
                 losses = model(batches(step))
-            accelerator.backward(losses.total)
+            if stage.gradient_surgery and len(losses.terms) > 1:
+                losses.parts["conflict"] = _operate(accelerator, losses, list(optimisation.parameters.values()))
+            else:
+                accelerator.backward(losses.total)
             if watched:
                 for told in watch.read():
                     run.log.event(name, step + 1, told)
@@ -228,6 +233,14 @@ def _run_stage(run: Run, index: int, name: str, stage: StageConfig, found: Check
     policy.requires_grad_(False)
     if accelerator.is_main_process:
         run.checkpoints.save(Checkpoint(index + 1, 0, policy.state_dict(), {}, policy.tokenizer.to_json()))
+
+
+def _operate(accelerator: Accelerator, losses: Losses, parameters: list[nn.Parameter]) -> Tensor:
+    """Gradients without what the losses disagree about, by each process for itself; the share of pairs that did."""
+    conflict = backward_without_conflict(losses.terms, parameters)
+    for parameter in parameters:
+        parameter.grad = cast(Tensor, accelerator.reduce(cast(Tensor, parameter.grad), "mean"))
+    return torch.tensor(conflict)
 
 
 def _go_back(run: Run, index: int, step: int, told: str) -> None:

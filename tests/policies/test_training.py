@@ -183,6 +183,21 @@ def _observation(windows: object, indices: np.ndarray, text: str) -> Observation
     return Observation(images, torch.from_numpy(items["proprio"]), [text] * len(indices))
 
 
+def test_gradient_surgery_is_logged_and_changes_what_is_learned(
+    toy_store: Path, whole_run: Path, tmp_path: Path
+) -> None:
+    config = tiny_config(log_every=1)
+    config = replace(config, align=replace(config.align, gradient_surgery=True))
+    train(config, toy_store, tmp_path)
+    conflicts = [row["loss"]["conflict"] for row in records(tmp_path) if row["stage"] == "align"]
+    assert conflicts
+    assert all(0 <= share <= 1 for share in conflicts)
+    assert not any("conflict" in row["loss"] for row in records(tmp_path) if row["stage"] == "imitate")
+    first, without = records(tmp_path)[0]["loss"], records(whole_run)[0]["loss"]
+    assert first["total"] == without["total"], "the first losses are the same, what is made of their gradients is not"
+    assert not same(weights(tmp_path / "policy"), weights(whole_run / "policy"))
+
+
 def test_modality_dropout_needs_more_than_one_modality(toy_store: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"modality_dropout: found 1\.5"):
         train(tiny_config(imitate=replace(tiny_config().imitate, modality_dropout=1.5)), toy_store, tmp_path)
