@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from deixis.datasets.documents import PLACE_TOKENS, place_text, seen_place
+from deixis.datasets.documents import PLACE_TOKENS, read_place, seen_place
+from deixis.policies.backbones.compositional import CompositionalBackbone
 from deixis.policies.config import BackboneConfig, BridgeConfig, DecoderConfig, StageConfig, TrainConfig, VisionConfig
 from deixis.policies.policy import Policy
 from deixis.policies.training.describe import DescribeBatches, DescribeObjective
@@ -90,33 +91,38 @@ def test_batches_are_a_function_of_seed_and_step_and_mark_words_and_places(toy_s
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_it_learns_to_point_at_what_is_named_in_pictures_it_has_not_seen(tmp_path: Path) -> None:
-    store = write_store(tmp_path / "train.zarr", 150)
-    stage = replace(ALIGN, steps=700, batch_size=32, lr=2e-3, documents=6, losses={"text": 0.2, "place": 1.0})
+    store = write_store(tmp_path / "train.zarr", 500)
+    stage = replace(ALIGN, steps=800, batch_size=32, documents=6, losses={"text": 0.2, "place": 1.0})
     settings = config(align=stage)
     prepared = prepare(settings, str(store), None)
     assert prepared.grounding is not None
     torch.manual_seed(0)
     policy = new_policy(settings, prepared, train_tokenizer(settings, prepared))
+    backbone = policy.backbone
+    assert isinstance(backbone, CompositionalBackbone)
     objective = DescribeObjective(policy, stage)
     batches = DescribeBatches(prepared.grounding, stage, policy, prepared.vocabulary, 0)
-    optimiser = torch.optim.AdamW(objective.parameters(), lr=2e-3, weight_decay=0.01)
+    optimiser = torch.optim.AdamW(objective.parameters(), lr=2e-3, betas=(0.9, 0.95), weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 2e-3, total_steps=stage.steps + 1)
     for step in range(stage.steps):
         losses = objective(batches(step))
         optimiser.zero_grad()
         losses.total.backward()
+        torch.nn.utils.clip_grad_norm_(objective.parameters(), 1.0)
         optimiser.step()
         schedule.step()
     unseen = prepare(settings, str(write_store(tmp_path / "test.zarr", 40, first_seed=1000)), None).grounding
     assert unseen is not None
     items = unseen.batch(np.arange(0, len(unseen), 2))
-    names = [[item["colour"] for item in scene] for scene in items["scene"]]
-    errors = []
+    images = {camera: torch.from_numpy(items["images"][camera]) for camera in policy.cameras}
+    backbone.eval()
+    near = []
     for which in range(3):
-        prompts = [f"point to the {own[which]} cube." for own in names]
-        places = [seen_place(mask, which + 1) for mask in items["segmentation"]["front"]]
-        images = {camera: torch.from_numpy(items["images"][camera]) for camera in policy.cameras}
-        answers = policy.backbone.eval().answer(images, prompts, 3)  # type: ignore[operator]
-        errors += [answer == place_text(place) for answer, place in zip(answers, places, strict=True)]
-    assert np.mean(errors) > 0.05
+        prompts = [f"point to the {scene[which]['colour']} cube." for scene in items["scene"]]
+        for answer, mask in zip(backbone.answer(images, prompts, 3), items["segmentation"]["front"], strict=True):
+            found, true = read_place(answer), seen_place(mask, which + 1)
+            assert true is not None
+            near.append(found is not None and np.hypot(found[0] - true[0], found[1] - true[1]) < 0.06)
+    assert np.mean(near) > 0.2, "a place drawn at random is that near in one of a hundred"
