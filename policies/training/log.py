@@ -12,6 +12,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from ..interfaces import Losses
+
 QUIET_SECONDS = 15.0  # without a terminal: a line this often
 
 
@@ -102,6 +104,32 @@ class TrainingLog:
         """Flush and close."""
         if self.writer is not None:
             self.writer.close()
+
+
+class Meter:
+    """Mean losses and samples a second since they were last read. size: samples of a step."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget what has not been read."""
+        self._sums: dict[str, Any] = {}
+        self._steps, self._mark = 0, time.monotonic()
+
+    def add(self, losses: Losses) -> None:
+        """Take in a step."""
+        self._steps += 1
+        for part, value in {"total": losses.total.detach(), **losses.parts}.items():
+            self._sums[part] = self._sums.get(part, 0) + value
+
+    def read(self) -> tuple[dict[str, float], float]:
+        """Mean of every part over the steps, and samples a second; then it starts again."""
+        mean = {part: float(value) / self._steps for part, value in self._sums.items()}
+        speed = self._steps * self.size / (time.monotonic() - self._mark)
+        self.restart()
+        return mean, speed
 
 
 class StageProgress:
