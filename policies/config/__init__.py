@@ -1,0 +1,40 @@
+"""Configuration of policies and of their training, as plain frozen dataclasses.
+
+Nothing here imports torch, so the command line can describe and check every field quickly.
+"""
+
+from .backbones import BackboneConfig, BridgeConfig, DecoderConfig, VisionConfig
+from .conversion import from_dict, to_dict
+from .heads import (
+    AutoencoderConfig,
+    CompressionConfig,
+    EnergyConfig,
+    HeadConfig,
+    HybridConfig,
+    MixtureConfig,
+    ShortcutConfig,
+    TokenConfig,
+)
+from .training import ContrastConfig, PolicyConfig, StabilityConfig, StageConfig, TrainConfig
+
+__all__ = [
+    "AutoencoderConfig",
+    "BackboneConfig",
+    "BridgeConfig",
+    "CompressionConfig",
+    "ContrastConfig",
+    "DecoderConfig",
+    "EnergyConfig",
+    "HeadConfig",
+    "HybridConfig",
+    "MixtureConfig",
+    "PolicyConfig",
+    "ShortcutConfig",
+    "StabilityConfig",
+    "StageConfig",
+    "TokenConfig",
+    "TrainConfig",
+    "VisionConfig",
+    "from_dict",
+    "to_dict",
+]
