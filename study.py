@@ -1,9 +1,10 @@
 """`deixis study NAME`: variants of one preset, trained on the same demonstrations and judged alike; one record of all.
 
-A study is a YAML file in configs/studies/: `preset`, `variants` (name -> dotted settings), `seeds`, `judged`: how many
-of each training's last policies are evaluated (see `policy_every`), of which the mean counts; `share_backbone`, to do
-alignment and perception once for all variants of a seed; and `suites`, where all of it is done in each of several. A
-variant that is `like` another has its weights, and other settings of `policy.head` for drawing actions from them.
+A study is a YAML file in configs/studies/: `preset`, `settings` (what all change of it), `variants` (name -> dotted
+settings), `seeds`, `judged`: how many of each training's last policies are evaluated (see `policy_every`), of which the
+mean counts; `share_backbone`, to do alignment and perception once for all variants of a seed; and `suites`, where all
+of it is done in each of several. A variant that is `like` another has its weights, and other settings of `policy.head`
+for drawing actions from them.
 
     OUT/demonstrations.zarr, gate.json, ...   what all learn from
     OUT/backbone-SEED/                        the backbone that all variants start with, where they share it
@@ -19,7 +20,7 @@ import json
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +42,7 @@ class Study:
     Attributes:
         name: of the study and of its record.
         preset: configuration that all variants share.
+        settings: dotted setting -> value, what all variants change of the preset.
         variants: name -> dotted setting -> value, what a variant changes; "like" -> the variant whose weights it takes.
         seeds: of training, each with all variants.
         judged: how many of a training's last policies are evaluated; 1 takes the final one alone.
@@ -55,6 +57,7 @@ class Study:
     judged: int = 1
     share_backbone: bool = False
     suites: tuple[str, ...] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 def study_names() -> list[str]:
@@ -82,7 +85,7 @@ def read_study(name: str) -> Study:
         optional = ", ".join(sorted(allowed - {"preset", "variants"}))
         raise ConfigError(f"{path}: found {found}, wanted preset, variants and, where needed, {optional}")
     variants, seeds, judged = values["variants"], values.get("seeds", [0]), values.get("judged", 1)
-    share, suites = values.get("share_backbone", False), values.get("suites", [])
+    share, suites, shared = values.get("share_backbone", False), values.get("suites", []), values.get("settings", {})
     if not isinstance(variants, dict) or not variants or not all(isinstance(v, dict | None) for v in variants.values()):
         raise ConfigError(f"{path}: variants: found {variants!r}, wanted names, each with its settings")
     if BACKBONE in variants:
@@ -97,8 +100,10 @@ def read_study(name: str) -> Study:
         raise ConfigError(f"{path}: share_backbone: found {share!r}, wanted true or false")
     if not isinstance(suites, list) or not all(isinstance(suite, str) for suite in suites):
         raise ConfigError(f"{path}: suites: found {suites!r}, wanted a list of names")
-    settings = {str(name): changes or {} for name, changes in variants.items()}
-    return Study(path.stem, str(values["preset"]), settings, tuple(seeds), judged, share, tuple(suites))
+    if not isinstance(shared, dict):
+        raise ConfigError(f"{path}: settings: found {shared!r}, wanted dotted settings with their values")
+    changed = {str(name): changes or {} for name, changes in variants.items()}
+    return Study(path.stem, str(values["preset"]), changed, tuple(seeds), judged, share, tuple(suites), shared)
 
 
 def _check_like(path: Path, name: str, changes: Mapping[str, Any], variants: Mapping[str, Any]) -> None:
@@ -120,7 +125,7 @@ def variant_config(
     arguments += ["--collect.suite", suite, "--eval.suite", suite] if suite else []
     changes = dict(study.variants[variant])
     base = study.variants.get(changes.pop("like", ""), {})
-    for key, value in {**base, **changes}.items():
+    for key, value in {**study.settings, **base, **changes}.items():
         arguments += [f"--{key}", value if isinstance(value, str) else json.dumps(value)]
     sections = expand(("collect", "train", "eval", "out"))
     return read_run_config("study", [*arguments, *overrides], sections, {})[0]

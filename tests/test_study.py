@@ -61,9 +61,20 @@ def test_a_variant_is_the_preset_with_its_settings(tmp_path: Path) -> None:
     assert config.policy.backbone.kind == "state", "the rest is the preset's"
 
 
+def test_what_all_variants_change_yields_to_what_one_changes(tmp_path: Path) -> None:
+    file = tmp_path / "tiny.yaml"
+    shared = "settings: {eval.episodes: 7, policy.head.inference_steps: 5}\n"
+    file.write_text(f"preset: pusht_state\n{shared}variants: {{a: {{}}, b: {{policy.head.inference_steps: 2}}}}\n")
+    study = read_study(str(file))
+    plain, own = (variant_config(study, name, 0) for name in "ab")
+    assert (plain.policy.head.inference_steps, own.policy.head.inference_steps) == (5, 2)
+    assert plain.eval.episodes == own.eval.episodes == 7
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
+        ("preset: pusht_state\nvariants: {a: {}}\nsettings: [1]\n", "settings: found [1]"),
         ("preset: pusht_state", "wanted preset, variants"),
         ("preset: pusht_state\nvariants: {}\n", "variants: found {}"),
         ("preset: pusht_state\nvariants: {a: 3}\n", "variants: found"),
