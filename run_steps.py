@@ -34,6 +34,8 @@ PRODUCTS = (
         "gate.html",
         "config.yaml",
         "training.jsonl",
+        "monitors.jsonl",
+        "events.jsonl",
         "tensorboard",
         "checkpoints",
         "policy",

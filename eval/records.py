@@ -211,7 +211,8 @@ def _valued(name: str, metrics: Mapping[str, float]) -> str:
     low, high = metrics.get(f"{name}_ci95.low"), metrics.get(f"{name}_ci95.high")
     if low is None or high is None:
         return format_metric(name, metrics.get(name))
-    value, low, high = (format_metric(name, round(number, 3)) for number in (metrics[name], low, high))
+    as_share = "rate" in re.split(r"[._]", name)
+    value, low, high = (f"{100 * x:.1f}%" if as_share else f"{x:.3f}" for x in (metrics[name], low, high))
     return f"{value} ({low} to {high})"
 
 

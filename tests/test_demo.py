@@ -24,7 +24,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_demo_leaves_everything_it_promises(demo: Path) -> None:
     made = {path.name for path in demo.iterdir()}
-    assert made == set(PRODUCTS) - {"record.json", "policies"} | {"small.json"}
+    assert made == set(PRODUCTS) - {"record.json", "policies", "events.jsonl"} | {"small.json"}
     summary = json.loads((demo / "summary.json").read_text())
     wanted = {
         "success_rate",
@@ -60,7 +60,7 @@ def test_the_steps_one_by_one_make_the_same(demo: Path, tmp_path: Path) -> None:
     assert main(["train", *smoke, *TRAINING]) == 0
     assert main(["eval", *smoke, *EVALUATION]) == 0
     assert main(["report", "--out", str(out)]) == 0
-    assert {path.name for path in out.iterdir()} == set(PRODUCTS) - {"policies"}
+    assert {path.name for path in out.iterdir()} == set(PRODUCTS) - {"policies", "events.jsonl"}
     assert (out / "policy/model.safetensors").read_bytes() == (demo / "policy/model.safetensors").read_bytes()
     assert table_digest(read_table(out / "episodes.parquet")) == table_digest(read_table(demo / "episodes.parquet"))
     assert main(["train", *smoke, *TRAINING, "--align.steps", "1"]) == 1  # another configuration

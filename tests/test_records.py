@@ -100,7 +100,7 @@ def test_variants_are_rows_and_intervals_stand_beside_their_metric(results: Path
     assert rows[3:7] == [
         "|  | score | success rate | train seconds |",
         "| --- | ---: | ---: | ---: |",
-        "| a | 0.95 (0.9 to 1) | - | 12.5 s |",
+        "| a | 0.950 (0.900 to 1.000) | - | 12.5 s |",
         "| b | 0.5 | 25.0% | - |",
     ]
 

@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from ..interfaces import Losses
 
+MONITORS, EVENTS = "monitors.jsonl", "events.jsonl"
 QUIET_SECONDS = 15.0  # without a terminal: a line this often
 
 
@@ -30,7 +31,7 @@ class TrainingLog:
         self.path = folder / "training.jsonl"
         self.enabled = enabled
         self.writer: Any = None
-        self._offset = 0.0
+        self._offset, self._writing = 0.0, False
         if tensorboard and enabled:
             from torch.utils.tensorboard.writer import SummaryWriter
 
@@ -41,20 +42,32 @@ class TrainingLog:
         """Drop the records after `step` steps of stage `stages[index]`: what a resumed run is about to write again."""
         if not self.enabled:
             return
-        kept = []
-        if (index, step) > (0, 0) and self.path.exists():
-            records = [
-                json.loads(line) for line in self.path.read_text(encoding="utf-8").splitlines() if line.endswith("}")
-            ]
-            kept = [r for r in records if (stages.index(r["stage"]), r["step"]) <= (index, step)]
-            self._offset = kept[-1]["time_s"] if kept else 0.0
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.path.write_text("".join(json.dumps(record) + "\n" for record in kept), encoding="utf-8")
+        reached = (index, step)
+
+        def kept(path: Path) -> list[dict[str, Any]]:
+            if reached <= (0, 0) or not path.exists():
+                return []
+            lines = path.read_text(encoding="utf-8").splitlines()
+            records = [json.loads(line) for line in lines if line.endswith("}")]
+            return [r for r in records if (stages.index(r["stage"]), r["step"]) <= reached]
+
+        for path in (self.path, self.path.with_name(MONITORS)):
+            records = kept(path)
+            path.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
+            if path == self.path and not self._writing:  # what is undone in mid-run has cost its time all the same
+                self._offset = records[-1]["time_s"] if records else 0.0
+
+    def forget_events(self) -> None:
+        """A training begins: what happened to another in this folder is not its own."""
+        if self.enabled:
+            self.path.with_name(EVENTS).unlink(missing_ok=True)
 
     def record(self, stage: str, step: int, loss: dict[str, float], lr: float, samples_per_s: float) -> None:
         """Append one record; time_s counts from the start of training, interruptions left out."""
         if not self.enabled:
             return
+        self._writing = True
         elapsed = self._offset + time.monotonic() - self._started
         line = {
             "stage": stage,
@@ -81,7 +94,7 @@ class TrainingLog:
             "step": step,
             "monitors": {name: float(f"{value:.5g}") for name, value in values.items()},
         }
-        with self.path.with_name("monitors.jsonl").open("a", encoding="utf-8") as file:
+        with self.path.with_name(MONITORS).open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
         if self.writer is not None:
             for name, value in values.items():
@@ -91,7 +104,7 @@ class TrainingLog:
         """Something out of the ordinary: a line for the user, and one in `events.jsonl` that stays."""
         if not self.enabled:
             return
-        with self.path.with_name("events.jsonl").open("a", encoding="utf-8") as file:
+        with self.path.with_name(EVENTS).open("a", encoding="utf-8") as file:
             file.write(json.dumps({"stage": stage, "step": step, "event": text}, ensure_ascii=False) + "\n")
         self.say(text)
 

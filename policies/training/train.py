@@ -85,9 +85,10 @@ def train(
     else:
         tokenizer = source.tokenizer if source else train_tokenizer(config, prepared)
     policy = new_policy(config, prepared, tokenizer, source).to(accelerator.device)
+    log = TrainingLog(out, config.tensorboard, enabled=accelerator.is_main_process)
     if not found:
         fit_head(policy, prepared)
-    log = TrainingLog(out, config.tensorboard, enabled=accelerator.is_main_process)
+        log.forget_events()
     log.rewind([name for name, _ in stages], first, found.step if found else 0)
     run = Run(out, config, [name for name, _ in stages], prepared, policy, accelerator, checkpoints, log)
     if found:

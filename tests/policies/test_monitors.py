@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from deixis.policies.backbones.decoder import Decoder
 from deixis.policies.backbones.text import TextBlock, TextTower
 from deixis.policies.config import DecoderConfig, StabilityConfig
+from deixis.policies.training.log import StageProgress
 from deixis.policies.training.monitors import Monitors
 from deixis.policies.training.train import train
 
@@ -108,3 +109,29 @@ def test_a_training_writes_what_its_layers_did(toy_store: Path, tmp_path: Path) 
     assert {name.partition(".")[0] for name in first} == {"output", "attention_logit", "gradient"}
     assert any(name.startswith("attention_logit.text") for name in first)
     assert any(name.startswith("gradient.head") for name in lines[-1]["monitors"])
+
+
+def test_a_resumed_run_has_each_look_once_and_a_new_one_none_of_the_old(
+    toy_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def kill(self: StageProgress, done: int, loss: dict[str, float], speed: float) -> None:
+        if (self.stage, done) == ("imitate", 3):
+            raise KeyboardInterrupt
+
+    config = tiny_config(stability=OPTIONS, log_every=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(StageProgress, "update", kill)
+        with pytest.raises(KeyboardInterrupt):
+            train(config, toy_store, tmp_path)
+    (tmp_path / "events.jsonl").write_text('{"stage": "align", "step": 1, "event": "kept"}\n')
+
+    def looks() -> list[tuple[str, int]]:
+        lines = (tmp_path / "monitors.jsonl").read_text().splitlines()
+        return [(line["stage"], line["step"]) for line in map(json.loads, lines)]
+
+    train(config, toy_store, tmp_path)
+    assert looks() == [(stage, step) for stage in ("align", "imitate") for step in range(1, 7)]
+    assert (tmp_path / "events.jsonl").exists()
+    train(tiny_config(stability=OPTIONS, seed=1, overwrite=True), toy_store, tmp_path)
+    assert looks() == [(stage, step) for stage in ("align", "imitate") for step in range(1, 7)]
+    assert not (tmp_path / "events.jsonl").exists()
