@@ -122,7 +122,7 @@ class TextTokenizer:
     def _ids(self, text: str) -> list[int]:
         ids = self._known.get(text)
         if ids is None:
-            ids = [self._start, *self._tokenizer.encode(text, add_special_tokens=False).ids][: self._max_tokens]
+            ids = [self._start, *self.words(text)][: self._max_tokens]
             if len(self._known) < 65536:  # instructions repeat, free text need not: bound the memory
                 self._known[text] = ids
         return ids

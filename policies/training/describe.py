@@ -74,18 +74,18 @@ class DescribeBatches:
         documents = pack([self._documents(items, row, rng) for row in range(len(items["scene"]))])
         place = torch.isin(documents.ids, self.places)
         modality = torch.where(documents.said, place.long(), -1)
-        device, normaliser = self.policy.backbone.device, self.policy
+        device = self.policy.backbone.device
 
         def tensor(array: np.ndarray) -> Tensor:
             return torch.from_numpy(np.ascontiguousarray(array)).to(device)
 
         return DescribeBatch(
             images={camera: tensor(items["images"][camera]) for camera in self.policy.cameras},
-            proprio=normaliser.proprio_normaliser.normalise(tensor(items["proprio"])),
+            proprio=self.policy.proprio_normaliser.normalise(tensor(items["proprio"])),
             instructions=list(items["instruction"]),
             documents=documents.to(device),
             modality=modality.to(device),
-            actions=normaliser.action_normaliser.normalise(tensor(items["actions"])),
+            actions=self.policy.action_normaliser.normalise(tensor(items["actions"])),
             is_pad=tensor(items["is_pad"]),
         )
 

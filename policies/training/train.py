@@ -89,8 +89,9 @@ def train(
     if not found:
         fit_head(policy, prepared)
         log.forget_events()
-    log.rewind([name for name, _ in stages], first, found.step if found else 0)
-    run = Run(out, config, [name for name, _ in stages], prepared, policy, accelerator, checkpoints, log)
+    names = [name for name, _ in stages]
+    log.rewind(names, first, found.step if found else 0)
+    run = Run(out, config, names, prepared, policy, accelerator, checkpoints, log)
     if found:
         log.say(f"resuming after step {found.step} of stage {first + 1} of {len(stages)}")
         if found.step == 0:
