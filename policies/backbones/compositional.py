@@ -114,8 +114,8 @@ class CompositionalBackbone(SeeingBackbone):
         tokens = torch.cat([read.float(), joints.proprio_out(proprio)], dim=1) + joints.types
         return TokenGroup(tokens, tokens.new_ones(tokens.shape[:2], dtype=torch.bool))
 
-    def read(self, frames: Tensor, packed: Packed) -> tuple[Tensor, Tensor]:
-        """Logits [B, L, V] of packed documents about single instants [B, cameras, P, C], and their image tokens.
+    def read(self, frames: Tensor, packed: Packed) -> Tensor:
+        """Logits [B, L, V] of packed documents about single instants [B, cameras, P, C].
 
         The instant stands where the last step of a window stands.
         """
@@ -127,7 +127,7 @@ class CompositionalBackbone(SeeingBackbone):
             first = torch.arange(prefix, device=words.device).expand(len(words), -1)
             positions = torch.cat([first, prefix + packed.position], dim=1)
             states = self.decoder(embedded, packed_mask(prefix, packed), seen if self.looks else None, positions)
-            return self.decoder.logits(states[:, prefix:]).float(), seen
+            return self.decoder.logits(states[:, prefix:]).float()
 
     @torch.inference_mode()
     def answer(self, images: Mapping[str, Tensor], prompts: Sequence[str], longest: int = 48) -> list[str]:
@@ -141,7 +141,7 @@ class CompositionalBackbone(SeeingBackbone):
         frames = self.encode_frames({camera: x.to(self.device) for camera, x in images.items()})
         for _ in range(longest):
             packed = pack([[(row, [])] for row in rows]).to(self.device)
-            logits, _ = self.read(frames, packed)
+            logits = self.read(frames, packed)
             last = torch.tensor([len(row) - 1 for row in rows], device=self.device)
             chosen = logits[torch.arange(len(rows), device=self.device), last].argmax(-1).tolist()
             for i, token in enumerate(chosen):

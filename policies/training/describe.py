@@ -145,7 +145,7 @@ class DescribeObjective(nn.Module):
         images = {camera: colour_jitter(x, stage.colour_jitter) for camera, x in batch.images.items()}
         texts = backbone.encode_text(batch.instructions)
         frames = backbone.encode_frames(images, texts, batch.proprio)
-        logits, _ = backbone.read(frames, batch.documents)
+        logits = backbone.read(frames, batch.documents)
         weights = {TEXT: stage.losses.get(TEXT, 1.0), PLACE: stage.losses.get(PLACE, 1.0)}
         said = next_token_loss(logits, batch.documents.ids, batch.modality, weights, stage.losses.get("z", 0.0))
         parts, terms = dict(said.parts), {"said": said.total}
