@@ -42,12 +42,30 @@ class Batch:
     is_pad: Tensor
 
 
+class Reader(Protocol):
+    """What has read B contexts and can read on."""
+
+    def read_on(self, embedded: Tensor, causal: bool) -> tuple[Tensor, Reader]:
+        """States [B, L, width] of embedded tokens [B, L, width], and the reader that has read them, too.
+
+        `causal` hides later ones of these tokens from earlier ones. This reader can be asked again: it stays as it is.
+        """
+        ...
+
+
 @dataclass(frozen=True)
 class TokenGroup:
-    """Tokens and which of them count: tokens [B, N, D], mask bool [B, N]."""
+    """Tokens and which of them count.
+
+    Attributes:
+        tokens: [B, N, D].
+        mask: bool [B, N].
+        reader: the language model they come from, where there is one and it was asked for.
+    """
 
     tokens: Tensor
     mask: Tensor
+    reader: Reader | None = None
 
 
 @dataclass(frozen=True)
@@ -73,11 +91,15 @@ class Backbone(nn.Module):
         width: D, the size of a token.
         parts: the modules a training stage can freeze or train, by name.
         bf16: run under bf16 autocast: faster to train; acting uses fp32.
+        reader_width: what a `Reader` of this backbone reads and gives; 0 where there is none.
+        lends: whether tokens come with their `Reader`.
     """
 
     num_tokens: int
     width: int
     bf16: bool = False
+    reader_width: int = 0
+    lends: bool = False
 
     @property
     def parts(self) -> dict[str, nn.Module]:

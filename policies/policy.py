@@ -14,7 +14,7 @@ from .backbones import build_backbone
 from .backbones.tokenizer import TextTokenizer
 from .checks import check_batch, check_observation
 from .config import PolicyConfig
-from .heads import build_head
+from .heads import build_head, reads_on
 from .interfaces import Batch, Generators, Losses, Observation, TokenGroup
 
 __all__ = ["Batch", "Losses", "Observation", "Policy", "TokenGroup"]
@@ -46,8 +46,14 @@ class Policy(nn.Module):
         self.cameras = {name: (spec.camera(name).height, spec.camera(name).width) for name in cameras}
         self.proprio_normaliser, self.action_normaliser = proprio, action
         self.backbone = build_backbone(config.backbone, self.cameras, spec.proprio.dim, config.obs_horizon, tokenizer)
+        self.backbone.lends = reads_on(config.head)
         self.head = build_head(
-            config.head, config.action_horizon, spec.action.dim, self.backbone.num_tokens, self.backbone.width
+            config.head,
+            config.action_horizon,
+            spec.action.dim,
+            self.backbone.num_tokens,
+            self.backbone.width,
+            self.backbone.reader_width,
         )
         self.register_buffer("action_low", torch.tensor(spec.action.low), persistent=False)
         self.register_buffer("action_high", torch.tensor(spec.action.high), persistent=False)

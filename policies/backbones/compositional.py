@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ..config import BackboneConfig
 from ..interfaces import SeeingBackbone, TokenGroup
 from .bridges import build_bridge
-from .decoder import Decoder
+from .decoder import Decoder, DecoderReader
 from .packing import Packed, pack, packed_mask
 from .tokenizer import TextTokenizer
 from .vision import VisionEncoder, build_vision
@@ -77,6 +77,7 @@ class CompositionalBackbone(SeeingBackbone):
         self.projector = Joints(config, len(cameras), obs_horizon, proprio_dim, self.decoder.width)
         self.looks = config.bridge.kind == "cross_attention"
         self.width, self.num_tokens = config.width, obs_horizon + config.decoder.readouts
+        self.reader_width = self.decoder.width
 
     @property
     def parts(self) -> dict[str, nn.Module]:
@@ -109,10 +110,13 @@ class CompositionalBackbone(SeeingBackbone):
             embedded = torch.cat([part.to(words.dtype) for part in (*inside, steps, words, readouts)], dim=1)
             kept = texts.mask.new_ones(batch, embedded.shape[1] - words.shape[1] - readouts.shape[1])
             mask = torch.cat([kept, texts.mask, texts.mask.new_ones(readouts.shape[:2])], dim=1)
-            states = self.decoder(embedded, mask, seen if self.looks else None)
+            seen = seen if self.looks else None
+            cache = self.decoder.new_cache(batch) if self.lends else None
+            states = self.decoder(embedded, mask, seen, cache=cache)
             read = joints.out(states[:, -readouts.shape[1] :])
         tokens = torch.cat([read.float(), joints.proprio_out(proprio)], dim=1) + joints.types
-        return TokenGroup(tokens, tokens.new_ones(tokens.shape[:2], dtype=torch.bool))
+        reader = DecoderReader(self.decoder, cache, mask, seen, self.bf16) if self.lends else None
+        return TokenGroup(tokens, tokens.new_ones(tokens.shape[:2], dtype=torch.bool), reader)
 
     def read(self, frames: Tensor, packed: Packed) -> Tensor:
         """Logits [B, L, V] of packed documents about single instants [B, cameras, P, C].

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -175,22 +177,31 @@ class Decoder(nn.Module):
         return self.model.get_input_embeddings()(ids)
 
     def forward(
-        self, embedded: Tensor, mask: Tensor, seen: Tensor | None = None, positions: Tensor | None = None
+        self,
+        embedded: Tensor,
+        mask: Tensor,
+        seen: Tensor | None = None,
+        positions: Tensor | None = None,
+        cache: Any = None,
     ) -> Tensor:
         """States [B, L, width] of embeddings [B, L, width].
 
         Args:
             embedded: one for each token.
-            mask: bool [B, L], where each token sees those up to it that are kept; or [B, L, L], who sees whom.
+            mask: bool [B, L], where each token sees those up to it that are kept; or [B, L, S + L], who sees whom.
             seen: image tokens [B, S, width] for gated layers.
             positions: int64 [B, L]; without them, they count what the mask keeps, so that padding in between changes
                 nothing.
+            cache: of S tokens read before (`new_cache`); these are added to it.
         """
         if positions is None:
             positions = (mask.cumsum(-1) - 1).clamp_min(0)
         options: dict[str, Any] = {} if seen is None else {"seen": seen}
+        if cache is None and self.prefix is not None:
+            cache = self.new_cache(len(mask))
+        if cache is not None:
+            options["past_key_values"] = cache
         if self.prefix is not None:
-            options["past_key_values"] = self.prefix.cache(len(mask))
             mask = torch.cat([mask.new_ones(*mask.shape[:-1], self.prefix.length), mask], dim=-1)
         return self.model.base_model(
             inputs_embeds=embedded,
@@ -200,6 +211,45 @@ class Decoder(nn.Module):
             **options,
         ).last_hidden_state
 
+    def new_cache(self, batch: int) -> Any:
+        """For `batch` sequences that nothing has been read of yet."""
+        from transformers import DynamicCache
+
+        return DynamicCache() if self.prefix is None else self.prefix.cache(batch)
+
     def logits(self, states: Tensor) -> Tensor:
         """Logits over the vocabulary [..., V] of the token after each state [..., width]."""
         return self.model.get_output_embeddings()(states)
+
+
+@dataclass(frozen=True)
+class DecoderReader:
+    """A decoder that has read S tokens of B sequences, and can read on (`interfaces.Reader`).
+
+    Attributes:
+        decoder: which.
+        cache: what it has read.
+        mask: which of the S are no padding, bool [B, S].
+        seen: image tokens for gated layers.
+        bf16: read under bf16 autocast.
+    """
+
+    decoder: Decoder
+    cache: Any
+    mask: Tensor
+    seen: Tensor | None = None
+    bf16: bool = False
+
+    def read_on(self, embedded: Tensor, causal: bool) -> tuple[Tensor, DecoderReader]:
+        """See `interfaces.Reader`; states are float32."""
+        batch, length = embedded.shape[:2]
+        among = self.mask.new_ones(length, length)
+        among = (among.tril() if causal else among).expand(batch, -1, -1)
+        whom = torch.cat([self.mask[:, None].expand(-1, length, -1), among], dim=-1)
+        positions = self.mask.sum(-1, keepdim=True) + torch.arange(length, device=embedded.device)
+        cache = copy.copy(self.cache)
+        cache.layers = [copy.copy(layer) for layer in cache.layers]  # a layer's tensors are replaced, never written to
+        with torch.autocast(embedded.device.type, torch.bfloat16, enabled=self.bf16):
+            states = self.decoder(embedded, whom, self.seen, positions, cache)
+        mask = torch.cat([self.mask, self.mask.new_ones(batch, length)], dim=1)
+        return states.float(), replace(self, cache=cache, mask=mask)

@@ -54,9 +54,10 @@ class TokenConfig:
         range: of a dimension's bins: "percentile" (from the 1st to the 99th of the data; what lies beyond takes the
             outermost bin) or "limits" ([-1, 1]).
         decoding: "autoregressive" (one token after the other, each seeing those before it) or "parallel" (all at once).
-        width: of the decoder.
-        layers: of the decoder.
-        heads: attention heads of the decoder.
+        decoder: "own" (a small one that looks at the context) or "backbone" (the backbone's language model reads on).
+        width: of the head's own decoder.
+        layers: of the head's own decoder.
+        heads: attention heads of the head's own decoder.
         label_smoothing: share of the target given to all tokens alike.
         z_loss: weight of the squared logarithm of the softmax's normaliser (PaLM, arXiv:2204.02311).
         temperature: of sampling; 0 takes the likeliest token.
@@ -70,6 +71,7 @@ class TokenConfig:
     bins: int = 256
     range: Literal["percentile", "limits"] = "percentile"
     decoding: Literal["autoregressive", "parallel"] = "autoregressive"
+    decoder: Literal["own", "backbone"] = "own"
     width: int = 128
     layers: int = 3
     heads: int = 4

@@ -19,7 +19,7 @@ EXECUTORS: dict[str, type[ActionHead]] = {"diffusion": DiffusionHead, "flow": Fl
 
 
 class HybridHead(ActionHead):
-    """Tokens decide which way, diffusion draws how (`HeadConfig.hybrid`). Arguments as `DiffusionHead`.
+    """Tokens decide which way, diffusion draws how (`HeadConfig.hybrid`). Arguments as `TokenHead`.
 
     The plan is a few of the chunk's actions, every `stride`-th up to the last: a short `TokenHead` of few bins. The
     executor, a head of its own, reads it as more tokens of the context.
@@ -34,7 +34,15 @@ class HybridHead(ActionHead):
     Raises ValueError if the options do not fit together.
     """
 
-    def __init__(self, config: HeadConfig, horizon: int, action_dim: int, num_tokens: int, token_width: int) -> None:
+    def __init__(
+        self,
+        config: HeadConfig,
+        horizon: int,
+        action_dim: int,
+        num_tokens: int,
+        token_width: int,
+        reader_width: int = 0,
+    ) -> None:
         super().__init__()
         self.options = options = config.hybrid
         if options.executor not in EXECUTORS:
@@ -54,9 +62,8 @@ class HybridHead(ActionHead):
             temperature=options.temperature,
             decoding="autoregressive",
         )
-        self.planner = TokenHead(
-            replace(config, kind="token", token=token), len(self.rows), action_dim, num_tokens, token_width
-        )
+        planner = replace(config, kind="token", token=token)
+        self.planner = TokenHead(planner, len(self.rows), action_dim, num_tokens, token_width, reader_width)
         self.embed = nn.Linear(action_dim, token_width)
         self.executor = EXECUTORS[options.executor](
             replace(config, kind=options.executor), horizon, action_dim, num_tokens + len(self.rows), token_width

@@ -10,12 +10,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..config import HeadConfig, TokenConfig
-from ..interfaces import ActionHead, Generators, Losses, TokenGroup
+from ..interfaces import ActionHead, Generators, Losses, Reader, TokenGroup
 from .action_code import ActionCode
 from .bin_tokens import BinCode
 from .compressed_tokens import CosineCode
 from .noise import Noise, hold
-from .token_decoder import Memory, TokenDecoder
+from .token_decoder import MemoryReader, TokenDecoder
 from .vq_tokens import VectorCode
 
 CODES: dict[str, Callable[[TokenConfig, int, int], ActionCode]] = {
@@ -26,7 +26,10 @@ CODES: dict[str, Callable[[TokenConfig, int, int], ActionCode]] = {
 
 
 class TokenHead(ActionHead):
-    """A chunk as tokens of a code, decoded with cross-attention to the context (`HeadConfig.token`).
+    """A chunk as tokens of a code (`HeadConfig.token`).
+
+    A small decoder of its own looks at the context; or the backbone's language model reads on where the context ends,
+    as in RT-2 (arXiv:2307.15818), with an entry for each of the code's added to its vocabulary.
 
     Only what the code allows next can be decoded, so no chunk ever has to be guessed or replaced. A code that learns
     from data has to be given some, by `fit`, before it is used.
@@ -35,10 +38,19 @@ class TokenHead(ActionHead):
     mode. "parallel" predicts all in one pass (OpenVLA-OFT, arXiv:2502.19645), many times faster, but its tokens are
     independent given the context: where demonstrations disagree, a chunk may mix their modes.
 
-    Arguments as `DiffusionHead`. Raises ValueError if the options do not fit together.
+    Arguments as `DiffusionHead`, and what the backbone's language model reads and gives; 0 where there is none. Raises
+    ValueError if the options do not fit together.
     """
 
-    def __init__(self, config: HeadConfig, horizon: int, action_dim: int, num_tokens: int, token_width: int) -> None:
+    def __init__(
+        self,
+        config: HeadConfig,
+        horizon: int,
+        action_dim: int,
+        num_tokens: int,
+        token_width: int,
+        reader_width: int = 0,
+    ) -> None:
         super().__init__()
         self.shape, self.context_shape = (horizon, action_dim), (num_tokens, token_width)
         self.options = token = config.token
@@ -51,12 +63,21 @@ class TokenHead(ActionHead):
             )
         if token.code not in CODES:
             raise ValueError(f"policy.head.token.code: found {token.code!r}, wanted one of {sorted(CODES)}")
-        width = token.width
+        if token.decoder not in ("own", "backbone") or (token.decoder == "backbone" and not reader_width):
+            raise ValueError(
+                f"policy.head.token.decoder: found {token.decoder!r}, wanted own, or backbone where the backbone is a "
+                "language model"
+            )
         self.code = CODES[token.code](token, horizon, action_dim)
         rows, columns = self.code.grid
-        self.project = nn.Linear(token_width, width)
-        self.dropout = nn.Dropout(config.dropout)
-        self.context_place = nn.Parameter(torch.randn(num_tokens, width) * width**-0.5)
+        self.decoder = None
+        width = reader_width
+        if token.decoder == "own":
+            width = token.width
+            self.project = nn.Linear(token_width, width)
+            self.dropout = nn.Dropout(config.dropout)
+            self.context_place = nn.Parameter(torch.randn(num_tokens, width) * width**-0.5)
+            self.decoder = TokenDecoder(width, token.layers, token.heads)
         self.row_place = nn.Parameter(torch.randn(rows, 1, width) * width**-0.5)
         self.column_place = nn.Parameter(torch.randn(1, columns, width) * width**-0.5)
         self.causal = token.decoding == "autoregressive"
@@ -64,7 +85,6 @@ class TokenHead(ActionHead):
             self.start = nn.Parameter(torch.randn(1, 1, width) * width**-0.5)
             self.embedding = nn.Embedding(self.code.entries, width)
             nn.init.normal_(self.embedding.weight, std=width**-0.5)
-        self.decoder = TokenDecoder(width, token.layers, token.heads)
         self.out = nn.Linear(width, self.code.entries)
 
     def fit(self, actions: Tensor, is_pad: Tensor) -> None:
@@ -125,7 +145,7 @@ class TokenHead(ActionHead):
         if self.causal:
             before = self.embedding(flat[:, :-1])
             places = places + torch.cat([self.start.expand(len(flat), 1, -1), before], dim=1)
-        states, _ = self.decoder(places, self._remember(context), self.causal)
+        states, _ = self._reader(context).read_on(places, self.causal)
         return self._constrain(self.out(states), starts).unflatten(1, tokens.shape[1:])
 
     @torch.no_grad()
@@ -149,10 +169,10 @@ class TokenHead(ActionHead):
         if not self.causal:
             nothing = torch.zeros(batch, *self.code.shape, dtype=torch.int64, device=context.tokens.device)
             return self._choose(self.logits(context, nothing), uniform.view(batch, *self.code.shape))
-        memory, before, past, tokens = self._remember(context), self.start.expand(batch, 1, -1), None, []
+        reader, before, tokens = self._reader(context), self.start.expand(batch, 1, -1), []
         done = torch.zeros(batch, 1, dtype=torch.int64, device=context.tokens.device)
         while (done < units).any():  # every token but the end spells something, so this ends
-            states, past = self.decoder(before + self._place(done), memory, self.causal, past)
+            states, reader = reader.read_on(before + self._place(done), self.causal)
             at = len(tokens)
             tokens.append(self._choose(self._constrain(self.out(states), done), uniform[:, at : at + 1]))
             done = done + self.code.spans(tokens[-1])
@@ -171,14 +191,19 @@ class TokenHead(ActionHead):
                 "chunks before anything else"
             )
 
-    def _remember(self, context: TokenGroup) -> Memory:
+    def _reader(self, context: TokenGroup) -> Reader:
         if tuple(context.tokens.shape[1:]) != self.context_shape:
             raise ValueError(
                 f"context tokens: found {list(context.tokens.shape)}, wanted "
                 f"[B, {self.context_shape[0]}, {self.context_shape[1]}]"
             )
+        if self.decoder is None:
+            if context.reader is None:
+                raise ValueError("context: found no reader, wanted the backbone's language model (`Backbone.lends`)")
+            return context.reader
         tokens = context.tokens.masked_fill(~context.mask[..., None], 0)
-        return self.decoder.remember(self.dropout(self.project(tokens)) + self.context_place, context.mask)
+        memory = self.decoder.remember(self.dropout(self.project(tokens)) + self.context_place, context.mask)
+        return MemoryReader(self.decoder, memory)
 
     def _constrain(self, logits: Tensor, starts: Tensor) -> Tensor:
         """Logits [..., entries] in float32, with no chance for what may not follow after `starts` [...] units."""

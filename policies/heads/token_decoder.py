@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -113,3 +113,17 @@ class TokenDecoder(nn.Module):
 
     def _blocks(self) -> list[DecoderBlock]:
         return list(self.blocks)  # pyright: ignore
+
+
+@dataclass(frozen=True)
+class MemoryReader:
+    """A decoder with the context it looks at and the keys and values of what it has read (`interfaces.Reader`)."""
+
+    decoder: TokenDecoder
+    memory: Memory
+    past: list[KeysValues] | None = None
+
+    def read_on(self, embedded: Tensor, causal: bool) -> tuple[Tensor, MemoryReader]:
+        """See `interfaces.Reader`; with something read before, L is 1."""
+        states, present = self.decoder(embedded, self.memory, causal, self.past)
+        return states, replace(self, past=present)
