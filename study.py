@@ -46,7 +46,7 @@ class Study:
         variants: name -> dotted setting -> value, what a variant changes; "like" -> the variant whose weights it takes.
         seeds: of training, each with all variants.
         judged: how many of a training's last policies are evaluated; 1 takes the final one alone.
-        share_backbone: align and perceive once for a seed; all its variants imitate on that backbone.
+        share_backbone: codebook, align and perceive once for a seed; all its variants imitate on that backbone.
         suites: in which to collect, train and judge; none means the preset's.
     """
 
@@ -177,7 +177,7 @@ def _train(study: Study, config: TrainConfig, place: Path, folder: Path, checked
         if not (backbone / "policy").exists():
             print(f"the backbone of seed {config.seed}, into {backbone}")
             train(replace(_without(config, "imitate", "finetune"), policy_every=0), store, backbone, checked=checked)
-        config = replace(_without(config, "align", "perceive"), backbone_from=str(backbone / "policy"))
+        config = replace(_without(config, "codebook", "align", "perceive"), backbone_from=str(backbone / "policy"))
     train(config, store, folder, checked=checked)
 
 

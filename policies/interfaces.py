@@ -155,6 +155,10 @@ class SeeingBackbone(Backbone):
     def standardise(self, frames: Tensor) -> None:
         """Take what `assemble` wants to know of all encoded frames of a store [F, ...]; by default nothing."""
 
+    def unseen(self, frames: Tensor) -> Tensor:
+        """What stands for a frame that was not seen [...], of all encoded frames of a store [F, ...]."""
+        return frames.mean(0)
+
     def set_noise(self, deviation: float) -> None:
         """Noise on encoded frames while training, where a backbone has it."""
 

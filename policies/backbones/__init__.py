@@ -7,11 +7,18 @@ from collections.abc import Mapping
 from ..config import BackboneConfig
 from ..interfaces import Backbone
 from .compositional import CompositionalBackbone
+from .fusion import FusionBackbone
 from .modular import ModularBackbone
 from .state import StateBackbone
 from .tokenizer import TextTokenizer
 
-BACKBONES = {"modular": ModularBackbone, "compositional": CompositionalBackbone, "state": StateBackbone}
+BACKBONES = {
+    "modular": ModularBackbone,
+    "compositional": CompositionalBackbone,
+    "fusion": FusionBackbone,
+    "state": StateBackbone,
+}
+SPEAKING = ("compositional", "fusion")  # those with a language model
 
 
 def build_backbone(

@@ -2,56 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
 from ..config import BackboneConfig
-from ..interfaces import SeeingBackbone, TokenGroup
 from .bridges import build_bridge
-from .decoder import Decoder, DecoderReader
-from .packing import Packed, pack, packed_mask
+from .language import LanguageBackbone, TokenIds
 from .tokenizer import TextTokenizer
 from .vision import VisionEncoder, build_vision
 
 
-@dataclass(frozen=True)
-class TokenIds:
-    """Texts as the decoder reads them: ids [B, L] and mask bool [B, L]."""
+class CompositionalBackbone(LanguageBackbone):
+    """Image tokens are what an encoder of their own says (LLaVA, BLIP-2, Flamingo). Arguments as `ModularBackbone`."""
 
-    ids: Tensor
-    mask: Tensor
-
-    def __len__(self) -> int:
-        return len(self.mask)
-
-    def select(self, rows: Tensor) -> TokenIds:
-        return TokenIds(self.ids[rows], self.mask[rows])
-
-
-class Joints(nn.Module):
-    """What enters the decoder beside image and text, and what leaves it for the head."""
-
-    def __init__(
-        self, config: BackboneConfig, cameras: int, obs_horizon: int, proprio_dim: int, decoder_width: int
-    ) -> None:
-        super().__init__()
-        self.view = nn.Parameter(torch.randn(obs_horizon, cameras, 1, decoder_width) * 0.02)
-        self.proprio_in = nn.Linear(proprio_dim, decoder_width)
-        self.readouts = nn.Parameter(torch.randn(config.decoder.readouts, decoder_width) * 0.02)
-        self.out = nn.Linear(decoder_width, config.width)
-        self.proprio_out = nn.Linear(proprio_dim, config.width)
-        self.types = nn.Parameter(torch.randn(obs_horizon + config.decoder.readouts, config.width) * 0.1)
-
-
-class CompositionalBackbone(SeeingBackbone):
-    """The sequence is [image tokens of each step and camera][proprioception of each step][instruction][readouts].
-
-    What the head sees are the decoder's states at the readouts, and proprioception itself: a number that has to be
-    exact should not have to pass through attention. Arguments as `ModularBackbone`.
-    """
+    eyes = "vision"
 
     def __init__(
         self,
@@ -61,101 +27,27 @@ class CompositionalBackbone(SeeingBackbone):
         obs_horizon: int,
         tokenizer: TextTokenizer,
     ) -> None:
-        super().__init__()
         sizes = list(dict.fromkeys(cameras.values()))
         if not sizes or (len(sizes) > 1 and not config.vision.resolution):
             raise ValueError(
                 f"policy.backbone.kind {config.kind!r}: found cameras {dict(cameras)}, wanted at least one, and of "
                 "different sizes only with a vision.resolution to scale them to"
             )
-        self.perception = ("vision",)
-        self.cameras, self.obs_horizon, self.tokenizer = tuple(cameras), obs_horizon, tokenizer
+        super().__init__(config, cameras, proprio_dim, obs_horizon, tokenizer, tokenizer.size, config.bridge)
         self.vision: VisionEncoder = build_vision(config.vision, sizes[0])
-        self.decoder = Decoder(config.decoder, tokenizer.size, config.bridge)
         tokens = self.vision.grid[0] * self.vision.grid[1]
         self.bridge = build_bridge(config.bridge, tokens, self.vision.width, self.decoder.width, self.decoder.heads)
-        self.projector = Joints(config, len(cameras), obs_horizon, proprio_dim, self.decoder.width)
-        self.looks = config.bridge.kind == "cross_attention"
-        self.width, self.num_tokens = config.width, obs_horizon + config.decoder.readouts
-        self.reader_width = self.decoder.width
 
     @property
     def parts(self) -> dict[str, nn.Module]:
-        own = {"vision": self.vision, "bridge": self.bridge, "decoder": self.decoder, "projector": self.projector}
-        adapter = self.decoder.adapter
-        return own if adapter is None else {**own, "adapter": adapter}
-
-    def _autocast(self) -> torch.autocast:
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
-
-    def encode_text(self, texts: Sequence[str]) -> TokenIds:
-        ids, mask = self.tokenizer(texts)
-        return TokenIds(ids.to(self.device), mask.to(self.device))
+        return {"vision": self.vision, "bridge": self.bridge, **super().parts}
 
     def encode_frames(
         self, images: Mapping[str, Tensor], texts: TokenIds | None = None, proprio: Tensor | None = None
     ) -> Tensor:
-        """Image tokens of each camera [F, cameras, P, C]; neither text nor proprioception changes them."""
+        """Image tokens of each camera [F, cameras, P, C]."""
         with self._autocast():
             return torch.stack([self.vision(images[camera]) for camera in self.cameras], dim=1)
 
-    def assemble(self, frames: Tensor, proprio: Tensor, texts: TokenIds) -> TokenGroup:
-        batch, joints = len(proprio), self.projector
-        with self._autocast():
-            seen = self._enter(frames)
-            steps = joints.proprio_in(proprio)
-            words = self.decoder.embed(texts.ids)
-            readouts = joints.readouts.to(words.dtype).expand(batch, -1, -1)
-            inside = [] if self.looks else [seen]
-            embedded = torch.cat([part.to(words.dtype) for part in (*inside, steps, words, readouts)], dim=1)
-            kept = texts.mask.new_ones(batch, embedded.shape[1] - words.shape[1] - readouts.shape[1])
-            mask = torch.cat([kept, texts.mask, texts.mask.new_ones(readouts.shape[:2])], dim=1)
-            seen = seen if self.looks else None
-            cache = self.decoder.new_cache(batch) if self.lends else None
-            states = self.decoder(embedded, mask, seen, cache=cache)
-            read = joints.out(states[:, -readouts.shape[1] :])
-        tokens = torch.cat([read.float(), joints.proprio_out(proprio)], dim=1) + joints.types
-        reader = DecoderReader(self.decoder, cache, mask, seen, self.bf16) if self.lends else None
-        return TokenGroup(tokens, tokens.new_ones(tokens.shape[:2], dtype=torch.bool), reader)
-
-    def read(self, frames: Tensor, packed: Packed) -> Tensor:
-        """Logits [B, L, V] of packed documents about single instants [B, cameras, P, C].
-
-        The instant stands where the last step of a window stands.
-        """
-        with self._autocast():
-            seen = self._enter(frames[:, None])
-            words = self.decoder.embed(packed.ids)
-            prefix = 0 if self.looks else seen.shape[1]
-            embedded = words if self.looks else torch.cat([seen.to(words.dtype), words], dim=1)
-            first = torch.arange(prefix, device=words.device).expand(len(words), -1)
-            positions = torch.cat([first, prefix + packed.position], dim=1)
-            states = self.decoder(embedded, packed_mask(prefix, packed), seen if self.looks else None, positions)
-            return self.decoder.logits(states[:, prefix:]).float()
-
-    @torch.inference_mode()
-    def answer(self, images: Mapping[str, Tensor], prompts: Sequence[str], longest: int = 48) -> list[str]:
-        """What the language model says after each prompt about single instants {camera: [F, H, W, 3]}: F texts.
-
-        The likeliest token every time, at most `longest` of them.
-        """
-        tokenizer, saying = self.tokenizer, [True] * len(prompts)
-        rows = [[tokenizer.start, *tokenizer.words(prompt)] for prompt in prompts]
-        given = [len(row) for row in rows]
-        frames = self.encode_frames({camera: x.to(self.device) for camera, x in images.items()})
-        for _ in range(longest):
-            packed = pack([[(row, [])] for row in rows]).to(self.device)
-            logits = self.read(frames, packed)
-            last = torch.tensor([len(row) - 1 for row in rows], device=self.device)
-            chosen = logits[torch.arange(len(rows), device=self.device), last].argmax(-1).tolist()
-            for i, token in enumerate(chosen):
-                saying[i] = saying[i] and token != tokenizer.end
-                rows[i] += [token] if saying[i] else []
-            if not any(saying):
-                break
-        return [tokenizer.decode(row[start:]) for row, start in zip(rows, given, strict=True)]
-
-    def _enter(self, frames: Tensor) -> Tensor:
-        """Encoded frames [B, T, cameras, P, C], the last T steps, to decoder tokens [B, T * cameras * M, width]."""
-        crossed = self.bridge(frames.flatten(0, 2)).unflatten(0, frames.shape[:3])
-        return (crossed + self.projector.view[-frames.shape[1] :]).flatten(1, 3)
+    def enter(self, frames: Tensor) -> Tensor:
+        return self.bridge(frames)

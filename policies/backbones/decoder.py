@@ -105,6 +105,9 @@ class Decoder(nn.Module):
                 use_cache=False,
             )
         self.model = AutoModelForCausalLM.from_config(options)
+        if not (config.query_key_norm or config.architecture):
+            for layer in self.model.base_model.layers:
+                layer.self_attn.q_norm = layer.self_attn.k_norm = nn.Identity()
         if self.model.get_input_embeddings().num_embeddings != vocabulary:
             self.model.resize_token_embeddings(vocabulary, mean_resizing=False)
         self.width, self.heads = options.hidden_size, options.num_attention_heads

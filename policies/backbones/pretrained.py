@@ -14,6 +14,7 @@ from ..config import BackboneConfig
 from ..interfaces import Backbone
 from .compositional import CompositionalBackbone
 from .decoder import Decoder
+from .language import LanguageBackbone
 from .tokenizer import TextTokenizer
 from .vision import TOWERS, VisionEncoder
 
@@ -71,11 +72,9 @@ def load_tokenizer(config: BackboneConfig, marks: list[str]) -> TextTokenizer:
 
 def load_weights(backbone: Backbone, config: BackboneConfig) -> None:
     """Put the weights that `config` names into a backbone that was built with it."""
-    if not isinstance(backbone, CompositionalBackbone):
-        return
-    if config.vision.pretrained:
+    if isinstance(backbone, CompositionalBackbone) and config.vision.pretrained:
         _load_vision(backbone.vision, config)
-    if config.decoder.pretrained:
+    if isinstance(backbone, LanguageBackbone) and config.decoder.pretrained:
         _load_decoder(backbone.decoder, config)
 
 

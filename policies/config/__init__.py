@@ -3,7 +3,7 @@
 Nothing here imports torch, so the command line can describe and check every field quickly.
 """
 
-from .backbones import BackboneConfig, BridgeConfig, DecoderConfig, VisionConfig
+from .backbones import BackboneConfig, BridgeConfig, CodebookConfig, DecoderConfig, VisionConfig
 from .conversion import from_dict, to_dict
 from .heads import (
     AutoencoderConfig,
@@ -21,6 +21,7 @@ __all__ = [
     "AutoencoderConfig",
     "BackboneConfig",
     "BridgeConfig",
+    "CodebookConfig",
     "CompressionConfig",
     "ContrastConfig",
     "DecoderConfig",

@@ -53,6 +53,23 @@ class BridgeConfig:
 
 
 @dataclass(frozen=True)
+class CodebookConfig:
+    """Pictures as integers, of the "fusion" route.
+
+    Attributes:
+        codes: to choose from.
+        patch: pixels along the side of what one code stands for, 4, 8, 16, ...
+        width: size of a code.
+        channels: of the convolutions.
+    """
+
+    codes: int = 512
+    patch: int = 8
+    width: int = 16
+    channels: int = 64
+
+
+@dataclass(frozen=True)
 class DecoderConfig:
     """A causal language model: Qwen3's architecture, with RMSNorm, SwiGLU and query-key norm; of the routes with one.
 
@@ -61,6 +78,8 @@ class DecoderConfig:
         layers: of it.
         heads: attention heads.
         hidden: of the SwiGLU layers, as a multiple of the width.
+        query_key_norm: normalise queries and keys, which keeps attention logits from growing without bound; what is
+            loaded is as it was.
         readouts: learned tokens at the end of the sequence, whose states the action head sees.
         lora: rank of low-rank adapters on all of its linear layers (arXiv:2106.09685); 0 has none.
         prefix: learned keys and values before the sequence, in every layer (prefix tuning, arXiv:2101.00190); 0 has
@@ -74,6 +93,7 @@ class DecoderConfig:
     layers: int = 4
     heads: int = 4
     hidden: float = 3.0
+    query_key_norm: bool = True
     readouts: int = 8
     lora: int = 0
     prefix: int = 0
@@ -87,8 +107,9 @@ class BackboneConfig:
 
     Attributes:
         kind: "modular" (one small image tower per camera, a text tower, and grounding that joins them), "compositional"
-            (an image encoder joined to a language model by a bridge), or "state", which sees no camera, reads no text
-            and needs nothing of what follows but `width`. What is not said to belong to another is of "modular".
+            (an image encoder joined to a language model by a bridge), "fusion" (pictures as words of a language model's
+            vocabulary), or "state", which sees no camera, reads no text and needs nothing of what follows but `width`.
+            What is not said to belong to another is of "modular".
         width: size D of every token handed to the head.
         image_channels: channels of the stride-4 feature grid.
         image_blocks: residual blocks on the stride-4 grid.
@@ -103,10 +124,11 @@ class BackboneConfig:
         intent_queries: learned queries that pool the instruction for the head.
         vision: image encoder of "compositional".
         bridge: of "compositional".
-        decoder: language model of "compositional".
+        decoder: language model of "compositional" and "fusion".
+        codebook: of "fusion".
     """
 
-    kind: Literal["modular", "compositional", "state"] = "modular"
+    kind: Literal["modular", "compositional", "fusion", "state"] = "modular"
     width: int = 128
     image_channels: int = 64
     image_blocks: int = 2
@@ -122,3 +144,4 @@ class BackboneConfig:
     vision: VisionConfig = field(default_factory=VisionConfig)
     bridge: BridgeConfig = field(default_factory=BridgeConfig)
     decoder: DecoderConfig = field(default_factory=DecoderConfig)
+    codebook: CodebookConfig = field(default_factory=CodebookConfig)

@@ -65,10 +65,11 @@ class StageConfig:
         final_lr_fraction: the learning rate at the end, as a share of the peak.
         warmup_steps: steps of linear warm-up.
         trainable: module name -> scale of the learning rate. Modules: "image", "text", "grounding" of the modular
-            route, "vision", "bridge", "decoder" and "adapter" of the compositional one, "projector", "head"; in "align"
+            route, "vision", "bridge", "decoder" and "adapter" of the compositional one, "codebook", "decoder" and
+            "adapter" of early fusion, "projector", "head"; in "align"
             also "contrastive" (modular) and "action", in "perceive" "points", their own heads. Absent or 0 is frozen.
-        losses: loss name -> weight. "align": grounding, contrastive, action; with a language model text, place, z and
-            action; other stages: action.
+        losses: loss name -> weight. "align": grounding, contrastive, action; with a language model text, place, z,
+            action and, where pictures are words, image; "codebook": reconstruction; other stages: action.
         gradient_surgery: losses that pull against each other lose what they disagree about (PCGrad); a backward pass
             for each of them.
         betas: AdamW's moments.
@@ -114,6 +115,18 @@ class StageConfig:
     modality_dropout: float = 0.0
     points: dict[str, float] = field(default_factory=dict)
     precision: Literal["auto", "fp32", "bf16"] = "auto"
+
+
+def codebook_stage() -> StageConfig:
+    """Default training of an image codebook: to draw pictures again; off unless given steps."""
+    return StageConfig(
+        steps=0,
+        batch_size=64,
+        lr=2e-3,
+        trainable={"codebook": 1.0},
+        losses={"reconstruction": 1.0},
+        ema_decay=0.0,
+    )
 
 
 def align_stage() -> StageConfig:
@@ -205,6 +218,7 @@ class TrainConfig:
 
     Attributes:
         policy: what is trained.
+        codebook: training of the "fusion" route's image codebook, before anything else.
         align: alignment of vision and language.
         perceive: perception of known points, for stores without scenes to align words with.
         imitate: imitation of the demonstrations on the backbone that alignment, perception or `backbone_from` gave.
@@ -228,6 +242,7 @@ class TrainConfig:
     """
 
     policy: PolicyConfig = field(default_factory=PolicyConfig)
+    codebook: StageConfig = field(default_factory=codebook_stage)
     align: StageConfig = field(default_factory=align_stage)
     perceive: StageConfig = field(default_factory=perceive_stage)
     imitate: StageConfig = field(default_factory=imitate_stage)

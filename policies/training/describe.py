@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ...datasets.documents import PLACE_TOKENS, write_documents
 from ...datasets.sampling import ShuffledOrder
-from ..backbones.compositional import CompositionalBackbone
+from ..backbones.language import LanguageBackbone
 from ..backbones.packing import Packed, pack
 from ..config import HeadConfig, StageConfig
 from ..heads.regression import RegressionHead
@@ -22,7 +22,7 @@ from ..policy import Policy
 from .align import GroundingItems
 from .augmentation import colour_jitter, random_shift
 
-TEXT, PLACE = "text", "place"
+TEXT, PLACE, IMAGE = "text", "place", "image"
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,8 @@ class DescribeBatches:
 
 
 class DescribeObjective(nn.Module):
-    """Next-token prediction of documents, beside it the demonstrated action from the same frame.
+    """Next-token prediction of documents and, where pictures are words, of pictures; beside it the demonstrated action
+    from the same frame.
 
     `action` (a side head) serves this stage alone and is thrown away after it.
     """
@@ -132,8 +133,8 @@ class DescribeObjective(nn.Module):
         )
 
     @property
-    def _backbone(self) -> CompositionalBackbone:
-        return cast(CompositionalBackbone, self.policy.backbone)
+    def _backbone(self) -> LanguageBackbone:
+        return cast(LanguageBackbone, self.policy.backbone)
 
     @property
     def parts(self) -> dict[str, nn.Module]:
@@ -145,9 +146,14 @@ class DescribeObjective(nn.Module):
         images = {camera: colour_jitter(x, stage.colour_jitter) for camera, x in batch.images.items()}
         texts = backbone.encode_text(batch.instructions)
         frames = backbone.encode_frames(images, texts, batch.proprio)
-        logits = backbone.read(frames, batch.documents)
         weights = {TEXT: stage.losses.get(TEXT, 1.0), PLACE: stage.losses.get(PLACE, 1.0)}
-        said = next_token_loss(logits, batch.documents.ids, batch.modality, weights, stage.losses.get("z", 0.0))
+        ids, modality, shown = batch.documents.ids, batch.modality, None
+        if stage.losses.get(IMAGE, 0) and (shown := backbone.spell(frames)):
+            weights[IMAGE] = stage.losses[IMAGE]
+            ids = torch.cat([shown[0], ids], dim=1)
+            modality = torch.cat([torch.where(shown[1], len(weights) - 1, -1), modality], dim=1)
+        logits = backbone.read(frames, batch.documents, whole=shown is not None)
+        said = next_token_loss(logits, ids, modality, weights, stage.losses.get("z", 0.0))
         parts, terms = dict(said.parts), {"said": said.total}
         if stage.losses.get("action", 0):
             horizon = self.policy.config.obs_horizon

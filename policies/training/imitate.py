@@ -161,7 +161,7 @@ class ImitationBatches:
         self.text_index = torch.tensor([place[text] for text in self.instructions], device=backbone.device)
         if self.share:  # where words guide the eyes, a frame looks otherwise without them
             self.silent = encode_store(backbone, self.windows, [""] * len(texts), of_frames)[0].frames
-            self.unseen = self.encoded.frames.mean(0)
+            self.unseen = backbone.unseen(self.encoded.frames)
 
     def __call__(self, step: int) -> ImitationBatch:
         indices = self.order.indices(step)[self.rank :: self.processes]

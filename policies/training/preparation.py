@@ -17,6 +17,7 @@ from ...datasets.normalisation import fit_normalisers
 from ...datasets.store import TrajectoryStore
 from ...datasets.timestamps import require_ok
 from ...datasets.windows import WindowDataset, WindowSpec
+from ..backbones import SPEAKING
 from ..backbones.pretrained import load_tokenizer, load_weights
 from ..backbones.tokenizer import END, TextTokenizer
 from ..config import TrainConfig, to_dict
@@ -57,6 +58,11 @@ def prepare(config: TrainConfig, store_path: str, checked: GateReport | None = N
     sees = config.policy.backbone.kind != "state"
     if (config.align.steps or config.perceive.steps) and not sees:
         raise ValueError("align.steps, perceive.steps: the backbone 'state' sees and reads nothing; set both to 0")
+    if config.policy.backbone.kind == "fusion" and not (config.codebook.steps or config.backbone_from):
+        raise ValueError(
+            "codebook.steps: found 0, wanted steps for the backbone 'fusion', whose pictures are codes that have to be "
+            "learned first; or backbone_from"
+        )
     cameras = (config.cameras or known) if sees else ()
     for camera in cameras:
         if camera not in known:
@@ -84,7 +90,7 @@ def object_kinds(all_scenes: Sequence[Sequence[Mapping[str, Any]]]) -> list[dict
 def train_tokenizer(config: TrainConfig, prepared: Prepared) -> TextTokenizer:
     """A tokenizer of the store's instructions and of texts about its scenes; or that of a language model."""
     backbone = config.policy.backbone
-    marks = [END, *PLACE_TOKENS] if backbone.kind == "compositional" else []  # it also speaks
+    marks = [END, *PLACE_TOKENS] if backbone.kind in SPEAKING else []  # it also speaks
     if backbone.decoder.pretrained:
         return load_tokenizer(backbone, marks)
     store = prepared.store

@@ -14,7 +14,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from ..backbones.compositional import CompositionalBackbone
+from ..backbones.language import LanguageBackbone
 from ..config import StageConfig, TrainConfig
 from ..interfaces import Losses
 from ..objectives.gradient_surgery import backward_without_conflict
@@ -22,6 +22,7 @@ from ..policy import Policy
 from ..serialisation import restore
 from .align import AlignBatches, AlignObjective
 from .checkpoints import Checkpoint, Checkpoints
+from .codebook import CodebookBatches, CodebookObjective
 from .describe import DescribeBatches, DescribeObjective
 from .imitate import ImitationBatches, ImitationObjective, is_frozen
 from .log import Meter, StageProgress, TrainingLog
@@ -89,9 +90,13 @@ class Stage:
         shard = (run.accelerator.process_index, run.accelerator.num_processes)
         if name == "align" and prepared.grounding is not None:
             gathered = (prepared.grounding, options, policy, prepared.vocabulary, seed, *shard)
-            if isinstance(policy.backbone, CompositionalBackbone):
+            if isinstance(policy.backbone, LanguageBackbone):
                 return DescribeObjective(policy, options).to(device), DescribeBatches(*gathered)
             return AlignObjective(policy, options).to(device), AlignBatches(*gathered)
+        if name == "codebook":
+            return CodebookObjective(policy, options).to(device), CodebookBatches(
+                prepared.windows, options, policy, seed, *shard
+            )
         if name == "perceive":
             points = PerceiveBatches(prepared.windows, options, policy, seed, *shard)
             return PerceiveObjective(policy, options, points.points.shape[1]).to(device), points

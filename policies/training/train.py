@@ -33,7 +33,8 @@ def plan(config: TrainConfig) -> list[tuple[str, StageConfig]]:
     """The stages that will run, by name. Where nothing makes or gives a backbone, "unaligned" is for "imitate"."""
     prepared = config.align.steps or config.perceive.steps or config.backbone_from
     actions = ("imitate", config.imitate) if prepared else ("unaligned", config.unaligned)
-    stages = [("align", config.align), ("perceive", config.perceive), actions, ("finetune", config.finetune)]
+    stages = [("codebook", config.codebook), ("align", config.align), ("perceive", config.perceive)]
+    stages += [actions, ("finetune", config.finetune)]
     return [(name, stage) for name, stage in stages if stage.steps]
 
 

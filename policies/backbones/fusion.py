@@ -1,0 +1,75 @@
+"""The early-fusion backbone: pictures are words of the same vocabulary, and one language model reads them all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from ..config import BackboneConfig
+from .codebook import ImageCodebook
+from .language import LanguageBackbone, TokenIds
+from .tokenizer import TextTokenizer
+
+IMAGE_MARKS = 2  # entries before the codes: where a picture begins and where it ends
+
+
+class FusionBackbone(LanguageBackbone):
+    """A picture is `<img> code code ... </img>`, as in Chameleon (arXiv:2405.09818): each code of `ImageCodebook` is an
+    entry of the vocabulary, after those of the tokenizer. Arguments as `ModularBackbone`.
+
+    The language model also predicts pictures, where a stage asks for it. Actions are further entries, where the token
+    head reads on (`policy.head.token.decoder backbone`).
+    """
+
+    eyes = "codebook"
+
+    def __init__(
+        self,
+        config: BackboneConfig,
+        cameras: Mapping[str, tuple[int, int]],
+        proprio_dim: int,
+        obs_horizon: int,
+        tokenizer: TextTokenizer,
+    ) -> None:
+        sizes = set(cameras.values())
+        if len(sizes) != 1:
+            raise ValueError(
+                f"policy.backbone.kind {config.kind!r}: found cameras {dict(cameras)}, wanted at least one, all of one "
+                "size"
+            )
+        entries = tokenizer.size + IMAGE_MARKS + config.codebook.codes
+        super().__init__(config, cameras, proprio_dim, obs_horizon, tokenizer, entries)
+        self.codebook = ImageCodebook(config.codebook, sizes.pop())
+
+    @property
+    def parts(self) -> dict[str, nn.Module]:
+        return {"codebook": self.codebook, **super().parts}
+
+    def encode_frames(
+        self, images: Mapping[str, Tensor], texts: TokenIds | None = None, proprio: Tensor | None = None
+    ) -> Tensor:
+        """Codes of each camera's picture, int64 [F, cameras, P]."""
+        return torch.stack([self.codebook.encode(images[camera]) for camera in self.cameras], dim=1)
+
+    def enter(self, frames: Tensor) -> Tensor:
+        return self.decoder.embed(self._entries(frames))
+
+    def spell(self, frames: Tensor) -> tuple[Tensor, Tensor]:
+        entries = self._entries(frames)
+        return entries.flatten(1), (entries >= self.tokenizer.size + IMAGE_MARKS).flatten(1)
+
+    def draw(self, entries: Tensor) -> Tensor:
+        """Pictures [B, H, W, 3] in [0, 1] of their entries [B, P], the marks left out."""
+        return self.codebook.decode(entries - self.tokenizer.size - IMAGE_MARKS)
+
+    def unseen(self, frames: Tensor) -> Tensor:
+        """Of all encoded frames [F, cameras, P], at each place the code that is there most often."""
+        return frames.mode(0).values
+
+    def _entries(self, codes: Tensor) -> Tensor:
+        """Codes [..., P] as entries of the vocabulary between their marks [..., P + 2]."""
+        first = self.tokenizer.size
+        begin, end = (codes.new_full((*codes.shape[:-1], 1), first + mark) for mark in range(IMAGE_MARKS))
+        return torch.cat([begin, codes + first + IMAGE_MARKS, end], dim=-1)
