@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ..config import BackboneConfig, BridgeConfig
 from ..interfaces import SeeingBackbone, TokenGroup
 from .decoder import Decoder, DecoderReader
-from .packing import Packed, pack, packed_mask
+from .packing import Packed, packed_mask
 from .tokenizer import TextTokenizer
 
 
@@ -154,21 +154,31 @@ class LanguageBackbone(SeeingBackbone):
 
         The likeliest token every time, at most `longest` of them.
         """
-        tokenizer, saying = self.tokenizer, [True] * len(prompts)
-        rows = [[tokenizer.start, *tokenizer.words(prompt)] for prompt in prompts]
-        given = [len(row) for row in rows]
-        frames = self.encode_frames({camera: x.to(self.device) for camera, x in images.items()})
+        tokenizer = self.tokenizer
+        rows = [torch.tensor([tokenizer.start, *tokenizer.words(prompt)]) for prompt in prompts]
+        lengths = torch.tensor([len(row) for row in rows], device=self.device)
+        ids = nn.utils.rnn.pad_sequence(rows, batch_first=True).to(self.device)
+        given = torch.arange(ids.shape[1], device=self.device) < lengths[:, None]
+        with self._autocast():
+            seen = self._enter(self.encode_frames({camera: x.to(self.device) for camera, x in images.items()})[:, None])
+            words = self.decoder.embed(ids)
+            embedded = words if self.looks else torch.cat([seen.to(words.dtype), words], dim=1)
+            before = embedded.shape[1] - words.shape[1]
+            mask = torch.cat([given.new_ones(len(rows), before), given], dim=1)
+            seen, cache = seen if self.looks else None, self.decoder.new_cache(len(rows))
+            states = self.decoder(embedded, mask, seen, cache=cache).float()
+        reader = DecoderReader(self.decoder, cache, mask, seen, self.bf16)
+        state = states[torch.arange(len(rows), device=self.device), before + lengths - 1]
+        said = []
         for _ in range(longest):
-            packed = pack([[(row, [])] for row in rows]).to(self.device)
-            logits = self.read(frames, packed)[..., : tokenizer.size]  # words, no parts of pictures
-            last = torch.tensor([len(row) - 1 for row in rows], device=self.device)
-            chosen = logits[torch.arange(len(rows), device=self.device), last].argmax(-1).tolist()
-            for i, token in enumerate(chosen):
-                saying[i] = saying[i] and token != tokenizer.end
-                rows[i] += [token] if saying[i] else []
-            if not any(saying):
+            logits = self.decoder.logits(state)[:, : tokenizer.size]  # words, no parts of pictures
+            said.append(logits.argmax(-1))
+            if torch.stack(said).eq(tokenizer.end).any(0).all():
                 break
-        return [tokenizer.decode(row[start:]) for row, start in zip(rows, given, strict=True)]
+            states, reader = reader.read_on(self.decoder.embed(said[-1][:, None]), causal=True)
+            state = states[:, 0]
+        texts = torch.stack(said, dim=1).tolist()
+        return [tokenizer.decode(text[: text.index(end)] if (end := tokenizer.end) in text else text) for text in texts]
 
     def _enter(self, frames: Tensor) -> Tensor:
         """Encoded frames [B, T, cameras, P, ...], the last T steps, to decoder tokens [B, T * cameras * M, width]."""
