@@ -26,11 +26,13 @@ class Command:
         sections: top-level fields of `RunConfig` that the command reads ("train" for all those of training); none when
             it reads no configuration.
         options: its own arguments -> help; one without dashes is positional and may be left out.
+        switches: its own arguments without a value -> help.
     """
 
     summary: str
     sections: tuple[str, ...] = ()
     options: Mapping[str, str] = field(default_factory=dict)
+    switches: Mapping[str, str] = field(default_factory=dict)
 
 
 RECORD_OPTION = {"--json": "also write the record of the result to FILE, named after the file"}
@@ -62,6 +64,7 @@ COMMANDS = {
         "measure success in closed loop, with controls",
         ("eval", "out"),
         {"checkpoint": "folder of a policy; left out, the run's policy", **RECORD_OPTION},
+        {"--collapse": "replace image, words and proprioception, one at a time, and report what the policy ignores"},
     ),
     "report": Command("write a run's numbers, curves and videos as one HTML page", ("out",)),
     "study": Command(
@@ -147,7 +150,7 @@ def _run_configured(name: str, rest: list[str], typed: list[str]) -> int:
 
     command = COMMANDS[name]
     try:
-        config, own = read_run_config(name, rest, command.sections, command.options)
+        config, own = read_run_config(name, rest, command.sections, command.options, command.switches)
     except ConfigError as error:
         print(f"deixis {name}: {error}", file=sys.stderr)
         return 2
@@ -158,7 +161,9 @@ def _run_configured(name: str, rest: list[str], typed: list[str]) -> int:
         "collect": lambda: run_steps.collect(config),
         "data check": lambda: run_steps.check(config, own["store"], own["json"], own["page"], own["fix"]),
         "train": lambda: run_steps.train(config, own["store"]),
-        "eval": lambda: run_steps.evaluate(config, typed, own["checkpoint"], own["json"]),
+        "eval": lambda: (run_steps.collapse if own["collapse"] else run_steps.evaluate)(
+            config, typed, own["checkpoint"], own["json"]
+        ),
         "report": lambda: run_steps.report(config),
     }
     return _refusing(name, steps[name])

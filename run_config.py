@@ -94,8 +94,12 @@ def find_preset(name: str) -> Path:
 
 
 def read_run_config(
-    command: str, arguments: Sequence[str], sections: Collection[str], options: Mapping[str, str]
-) -> tuple[RunConfig, dict[str, str | None]]:
+    command: str,
+    arguments: Sequence[str],
+    sections: Collection[str],
+    options: Mapping[str, str],
+    switches: Mapping[str, str] | None = None,
+) -> tuple[RunConfig, dict[str, Any]]:
     """Read `arguments` (what follows the command's name) into a configuration and the command's own options.
 
     Overrides on the command line win over `--config FILE` wherever they stand; what neither sets has its default.
@@ -106,6 +110,7 @@ def read_run_config(
         sections: top-level fields of `RunConfig` that this command reads ("train" for all those of training); others
             are refused on the command line.
         options: the command's own arguments -> help; one without dashes is positional and may be left out.
+        switches: the command's own arguments without a value -> help.
 
     Raises:
         ConfigError: an unknown key, a value of the wrong type, a missing file.
@@ -113,11 +118,13 @@ def read_run_config(
     """
     sections = expand(sections)
     if {"-h", "--help"} & set(arguments):
-        _parser(command, options, skip={item.name for item in fields(RunConfig)} - set(sections)).print_help()
+        skip = {item.name for item in fields(RunConfig)} - set(sections)
+        _parser(command, options, switches or {}, skip).print_help()
         raise SystemExit(0)
     preset, overrides = _split_preset(arguments)
-    _check_flags(overrides, sections, options)
-    parser = _parser(command, options)
+    switches = switches or {}
+    _check_flags(overrides, sections, [*options, *switches])
+    parser = _parser(command, options, switches)
     from_file: list[str] = []
     if preset is not None:
         path = find_preset(preset)
@@ -125,7 +132,7 @@ def read_run_config(
         from_file = ["--config", str(path)]
         _parse(parser, from_file, f"in {path}")
     parsed = _parse(parser, [*from_file, *overrides], "on the command line")
-    own = {option.lstrip("-"): parsed.pop(option.lstrip("-")) for option in options}
+    own = {option.lstrip("-"): parsed.pop(option.lstrip("-")) for option in (*options, *switches)}
     parsed.pop("config")
     try:
         config = RunConfig(**vars(parser.instantiate(parsed)))
@@ -147,7 +154,9 @@ def written_sections(path: Path) -> dict[str, Any]:
     return (yaml.safe_load(path.read_text("utf-8")) or {}) if path.is_file() else {}
 
 
-def _parser(command: str, options: Mapping[str, str], skip: Collection[str] = ()) -> jsonargparse.ArgumentParser:
+def _parser(
+    command: str, options: Mapping[str, str], switches: Mapping[str, str], skip: Collection[str] = ()
+) -> jsonargparse.ArgumentParser:
     parser = jsonargparse.ArgumentParser(prog=f"deixis {command}", exit_on_error=False, print_config=None)
     positional = "".join(f" [{option.upper()}]" for option in options if not option.startswith("-"))
     parser.usage = f"deixis {command}{positional} [--config FILE] [--KEY VALUE ...]"
@@ -156,6 +165,8 @@ def _parser(command: str, options: Mapping[str, str], skip: Collection[str] = ()
             {"metavar": "FILE"} if option.startswith("-") else {"nargs": "?", "metavar": option.upper()}
         )
         parser.add_argument(option, help=text, type=str, default=None, **shape)
+    for switch, text in switches.items():
+        parser.add_argument(switch, help=text, action="store_true")
     parser.add_argument(
         "--config",
         action="config",
@@ -187,7 +198,7 @@ def _split_preset(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
     return preset, rest
 
 
-def _check_flags(arguments: Sequence[str], sections: Collection[str], options: Mapping[str, str]) -> None:
+def _check_flags(arguments: Sequence[str], sections: Collection[str], options: Collection[str]) -> None:
     keys = setting_types()
     own = [option.removeprefix("--") for option in options if option.startswith("--")]
     usable = [key for key in keys if key.partition(".")[0] in sections]

@@ -42,6 +42,7 @@ PRODUCTS = (
         "policies",
     ),
     *("episodes.parquet", "media", "summary.json", "report.html", "timings.json", "record.json"),
+    *("collapse.parquet", "collapse.json"),
 )
 """Everything that the steps of a run leave in its folder."""
 
@@ -194,6 +195,18 @@ def evaluate(config: RunConfig, command: Sequence[str], checkpoint: str | None, 
         write_sections(config, ("eval",), out / "config.yaml")
         evaluate_policy(folder, config.eval, out)
     _write_results(config, command, record)
+
+
+def collapse(config: RunConfig, command: Sequence[str], checkpoint: str | None, record: str | None) -> None:
+    """Replace image, words and proprioception, one at a time, and say which of them the policy ignores."""
+    from .eval.collapse import judge_collapse, show_collapse
+
+    out = Path(config.out)
+    found = judge_collapse(_existing(checkpoint or out / "policy", "deixis train"), config.eval, out)
+    path = Path(record) if record else out / "collapse.json"
+    make_record(path.stem, shlex.join(["deixis", *command]), found, []).write(path)
+    show_collapse(found)
+    print(f"record: {path}")
 
 
 def report(config: RunConfig) -> None:

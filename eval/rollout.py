@@ -49,6 +49,7 @@ def run_episode(
     versions: Mapping[str, str],
     exec_horizon: int | None = None,
     on_step: Callable[[], None] | None = None,
+    through: Callable[[Observation], Observation] | None = None,
 ) -> EpisodeRecord:
     """Runs episode `index` of `task` until the environment calls it a success or the suite's step limit is reached.
 
@@ -61,6 +62,7 @@ def run_episode(
     An environment without goals of its own or marks between 0 and 1 may leave them out of its info; `success` and
     `predicates` it must tell.
     on_step: called after reset and after every control step.
+    through: what stands between the world and the policy's eyes; called before each of its decisions.
     """
     horizon = exec_horizon or policy.config.exec_horizon
     if horizon > policy.config.action_horizon:
@@ -82,7 +84,8 @@ def run_episode(
     history = deque([visible(observation, cameras)] * obs_horizon, maxlen=obs_horizon)
     steps, over = 0, False
     while not over:
-        chunk = policy.act(build_observation(history, instruction), [generator])[0].cpu().numpy()
+        seen_now = build_observation(history, instruction)
+        chunk = policy.act(through(seen_now) if through else seen_now, [generator])[0].cpu().numpy()
         for number, action in enumerate(chunk[:horizon], 1):
             seen = number > horizon - obs_horizon
             set_observing(seen)
