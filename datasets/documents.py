@@ -18,7 +18,7 @@ NOWHERE = "<none>"
 PLACE_TOKENS = (NOWHERE, *(f"<p{place:02d}>" for place in range(PLACES)))
 LEAST_PIXELS = 3  # of an object that counts as seen
 KINDS = {"caption": 0.2, "question": 0.3, "place": 0.5}  # how often each is drawn
-_DESCRIBE = {"en": ("describe the scene.", "what do you see?"), "zh": ("描述这个场景。", "你看到了什么？")}
+DESCRIBE = {"en": ("describe the scene.", "what do you see?"), "zh": ("描述这个场景。", "你看到了什么？")}
 _WHERE = {"en": ("point to the {thing}.", "where is the {thing}?"), "zh": ("指出{thing}。", "{thing}在哪里？")}
 _REQUEST = {"en": "what to take for: {text}", "zh": "要拿什么：{text}"}
 
@@ -104,7 +104,7 @@ def _document(
                 return Document(kind, *asked)
     if kind != "place":
         said = caption(scene, rng, language, max_relations=2 if still else 0)
-        return Document("caption", pick(rng, _DESCRIBE[language]), said)
+        return Document("caption", pick(rng, DESCRIBE[language]), said)
     if requests and rng.random() < 0.5:
         text, label = pick(rng, requests)
         return Document(kind, _REQUEST[language].format(text=text), place_text(seen_place(segmentation, label)))
@@ -114,6 +114,6 @@ def _document(
     kinds = [(item["colour"], item["shape"]) for item in scene]
     row = pick(rng, [i for i, own in enumerate(kinds) if kinds.count(own) == 1] or [None])
     if row is None:  # no name here means one thing alone
-        return Document("caption", pick(rng, _DESCRIBE[language]), caption(scene, rng, language, max_relations=0))
+        return Document("caption", pick(rng, DESCRIBE[language]), caption(scene, rng, language, max_relations=0))
     prompt = pick(rng, _WHERE[language]).format(thing=phrase(scene[row], rng, language))
     return Document(kind, prompt, place_text(seen_place(segmentation, row + 1)))

@@ -115,6 +115,11 @@ Scene = Sequence[SceneObject]
 QuestionAnswer = tuple[str, str]
 
 
+def language_of(text: str) -> str:
+    """ "zh" where a text has a Chinese character, else "en"."""
+    return "zh" if any("\u2e80" <= letter <= "\uffef" for letter in text) else "en"
+
+
 def check_language(language: str) -> None:
     """Raise ValueError unless ``language`` is one of `LANGUAGES`."""
     if language not in LANGUAGES:

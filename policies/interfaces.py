@@ -152,6 +152,10 @@ class SeeingBackbone(Backbone):
         """Tokens of windows: encoded frames [B, To, ...], normalised proprio [B, To, P], and the text of each."""
         raise NotImplementedError
 
+    def compare(self, images: Mapping[str, Tensor], texts: Sequence[str]) -> Tensor:
+        """How well each text says what is seen at single instants {camera: [F, H, W, 3]}: [F, T], more is better."""
+        raise NotImplementedError
+
     def standardise(self, frames: Tensor) -> None:
         """Take what `assemble` wants to know of all encoded frames of a store [F, ...]; by default nothing."""
 

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ...datasets.documents import DESCRIBE
+from ...datasets.language import language_of
 from ..config import BackboneConfig, BridgeConfig
 from ..interfaces import SeeingBackbone, TokenGroup
 from .decoder import Decoder, DecoderReader
-from .packing import Packed, packed_mask
+from .packing import Packed, pack, packed_mask
 from .tokenizer import TextTokenizer
+
+COMPARED_IMAGES, COMPARED_TEXTS = 16, 24  # at a time: 24 texts are about 500 tokens
 
 
 @dataclass(frozen=True)
@@ -179,6 +185,34 @@ class LanguageBackbone(SeeingBackbone):
             state = states[:, 0]
         texts = torch.stack(said, dim=1).tolist()
         return [tokenizer.decode(text[: text.index(end)] if (end := tokenizer.end) in text else text) for text in texts]
+
+    @torch.inference_mode()
+    def compare(self, images: Mapping[str, Tensor], texts: Sequence[str]) -> Tensor:
+        """log p(text | image) - log mean_j p(text | image j) over the given images, as descriptions of them: [F, T].
+
+        What is likely whatever the image says nothing about it, so it is taken off.
+        """
+        tokenizer = self.tokenizer
+        frames = self.encode_frames({camera: x.to(self.device) for camera, x in images.items()})
+        asked = {name: [tokenizer.start, *tokenizer.words(prompts[0])] for name, prompts in DESCRIBE.items()}
+        documents = [(asked[language_of(text)], [*tokenizer.words(text), tokenizer.end]) for text in texts]
+        columns = []
+        for start in range(0, len(documents), COMPARED_TEXTS):
+            some = documents[start : start + COMPARED_TEXTS]
+            rows = [
+                self._log_likelihood(part, pack([some] * len(part)).to(self.device), len(some))
+                for part in frames.split(COMPARED_IMAGES)
+            ]
+            columns.append(torch.cat(rows))
+        scores = torch.cat(columns, dim=1)
+        return scores - (scores.logsumexp(0) - math.log(len(scores)))
+
+    def _log_likelihood(self, frames: Tensor, packed: Packed, documents: int) -> Tensor:
+        """log p of what is said in each document [B, documents]."""
+        logits = self.read(frames, packed)[:, :-1]
+        ids, said = packed.ids[:, 1:], packed.said[:, 1:]
+        each = -F.cross_entropy(logits.transpose(1, 2), ids, reduction="none").masked_fill(~said, 0.0)
+        return each.new_zeros(len(frames), documents).scatter_add_(1, packed.document[:, 1:].clamp_min(0), each)
 
     def _enter(self, frames: Tensor) -> Tensor:
         """Encoded frames [B, T, cameras, P, ...], the last T steps, to decoder tokens [B, T * cameras * M, width]."""

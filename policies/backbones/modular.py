@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ..config import BackboneConfig
 from ..interfaces import SeeingBackbone, TokenGroup
+from .embedding import JointEmbedding, pool_cells
 from .grounding import Grounding
 from .image import STRIDE, ImageTower
 from .text import ROLES, QueryPool, TextFeatures, TextTower
@@ -143,12 +144,19 @@ class ModularBackbone(SeeingBackbone):
             ]
         )
         self.projector = Projector(config, len(self.cameras), obs_horizon, proprio_dim)
+        self.embedding = JointEmbedding(2 * channels * len(cameras), config.text_width, config.embedding_width)
         self.width = config.width
         self.num_tokens = self.projector.types.shape[0]
 
     @property
     def parts(self) -> dict[str, nn.Module]:
-        return {"image": self.image, "text": self.text, "grounding": self.grounding, "projector": self.projector}
+        return {
+            "image": self.image,
+            "text": self.text,
+            "grounding": self.grounding,
+            "projector": self.projector,
+            "contrastive": self.embedding,
+        }
 
     def view(self, camera: int) -> Grounding:
         """The grounding of one camera."""
@@ -203,6 +211,11 @@ class ModularBackbone(SeeingBackbone):
     def assemble(self, frames: Tensor, proprio: Tensor, texts: TextFeatures) -> TokenGroup:
         tokens = self.projector(frames, proprio, texts.states, texts.mask)
         return TokenGroup(tokens, tokens.new_ones(tokens.shape[:2], dtype=torch.bool))
+
+    @torch.no_grad()
+    def compare(self, images: Mapping[str, Tensor], texts: Sequence[str]) -> Tensor:
+        grids = [self.image_features(i, images[camera].to(self.device)) for i, camera in enumerate(self.cameras)]
+        return self.embedding(pool_cells(grids), self.encode_text(texts).pooled)
 
     def standardise(self, frames: Tensor) -> None:
         self.projector.standardise(frames)

@@ -1,21 +1,19 @@
-"""Contrast of images with their texts: InfoNCE and its sigmoid form, with a learned temperature."""
+"""Contrast of images with their texts: InfoNCE and its sigmoid form, in the space of `backbones.embedding`."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..backbones.embedding import JointEmbedding
 from ..config import ContrastConfig
 from .anchoring import anchor_weights
 from .distillation import distilled_targets
 from .negatives import NegativeQueue, choose_negatives, hard_share
-
-COLDEST, WARMEST = 0.01, 0.1  # of the learned temperature; CLIP, too, keeps it from falling below 0.01
 
 
 def infonce(
@@ -70,41 +68,20 @@ def shared_labels(share: Tensor, softness: float) -> Tensor:
     return (1 - softness) * own + softness * share / share.sum(-1, keepdim=True)
 
 
-class Temperature(nn.Module):
-    """A learned inverse temperature between 1 / 0.1 and 1 / 0.01, reached by neither: a limit would end its learning.
-
-    The logarithm of the scale is a sigmoid between those of the limits.
-    """
-
-    def __init__(self, start: float = 0.07) -> None:
-        super().__init__()
-        self.low, self.high = math.log(1 / WARMEST), math.log(1 / COLDEST)
-        place = (math.log(1 / start) - self.low) / (self.high - self.low)
-        self.place = nn.Parameter(torch.tensor(place).logit())
-
-    def forward(self) -> Tensor:
-        return (self.low + (self.high - self.low) * self.place.sigmoid()).exp()
-
-
 class Contrastive(nn.Module):
-    """Projects pooled images and pooled captions into one space and compares them.
+    """Brings images and their captions together in the space that they share.
 
     Args:
-        image_width: size of a pooled image.
-        text_width: size of a pooled text.
-        width: size of the common space.
+        embedding: into that space.
         config: how they are compared.
     """
 
-    def __init__(self, image_width: int, text_width: int, width: int, config: ContrastConfig) -> None:
+    def __init__(self, embedding: JointEmbedding, config: ContrastConfig) -> None:
         super().__init__()
-        self.config = config
-        self.image = nn.Linear(image_width, width)
-        self.text = nn.Linear(text_width, width)
-        self.temperature = Temperature()
+        self.config, self.embedding = config, embedding
         self.bias = nn.Parameter(torch.tensor(-10.0)) if config.kind == "sigmoid" else None  # as SigLIP starts
         self.queues = nn.ModuleDict(
-            {name: NegativeQueue(config.queue, width) for name in ("image", "text") if config.queue}
+            {name: NegativeQueue(config.queue, embedding.width) for name in ("image", "text") if config.queue}
         )
 
     def forward(
@@ -123,7 +100,8 @@ class Contrastive(nn.Module):
             progress: of the stage, in [0, 1].
             slow: what a slowly moving copy has projected the same pairs to, [n, width] each.
         """
-        seen, said, scale = self.image(images.float()), self.text(texts.float()), self.temperature()
+        embedding = self.embedding
+        seen, said, scale = embedding.image(images.float()), embedding.text(texts.float()), embedding.temperature()
         if self.bias is not None:
             return sigmoid_contrast(seen, said, scale, self.bias)
         slow_seen, slow_said = slow if slow is not None else (seen.detach(), said.detach())
@@ -167,15 +145,6 @@ class Contrastive(nn.Module):
                 targets = targets * (keep | _own(targets))
                 targets = targets / targets.sum(-1, keepdim=True)
         return infonce(queries, keys, scale, targets, keep)
-
-
-def pool_cells(features: Sequence[Tensor]) -> Tensor:
-    """Mean and maximum of each camera's features [n, ..., C] over what is between, side by side: [n, 2 * C * cameras].
-
-    Objects are small: the maximum tells that one is there, the mean how much of the view it fills.
-    """
-    flat = [feature.flatten(1, -2) for feature in features]
-    return torch.cat([part for cells in flat for part in (cells.mean(1), cells.amax(1))], dim=-1)
 
 
 def _own(logits: Tensor) -> Tensor:

@@ -12,13 +12,14 @@ from torch import Tensor, nn
 
 from ...datasets.language import LANGUAGES, caption, phrase
 from ...datasets.sampling import ShuffledOrder
+from ..backbones.embedding import pool_cells
 from ..backbones.image import STRIDE
 from ..backbones.modular import ModularBackbone
 from ..backbones.text import ROLES, TextFeatures
 from ..config import HeadConfig, StageConfig
 from ..heads.regression import RegressionHead
 from ..interfaces import Losses
-from ..objectives.contrastive import Contrastive, pool_cells
+from ..objectives.contrastive import Contrastive
 from ..objectives.distillation import Momentum
 from ..objectives.grounding import grounding_loss, mask_targets, place_error
 from ..policy import Policy
@@ -170,7 +171,7 @@ def _role_labels(scene: Sequence[Mapping[str, Any]], goal: Mapping[str, Any]) ->
 class AlignObjective(nn.Module):
     """All losses of the stage. Images are encoded once, the texts about them are many.
 
-    `contrastive` (projections) and `action` (a side head) serve this stage alone and are thrown away after it.
+    `action` (a side head) and what the contrast remembers of batches gone by serve this stage alone.
     """
 
     def __init__(self, policy: Policy, stage: StageConfig) -> None:
@@ -180,12 +181,10 @@ class AlignObjective(nn.Module):
         self.policy, self.stage = policy, stage
         config, backbone = policy.config, self._backbone
         side = HeadConfig(kind="regression", context_width=128, denoiser_width=256)
-        sizes = config.backbone
-        pooled = 2 * sizes.image_channels * len(policy.cameras)
-        self.contrastive = Contrastive(pooled, sizes.text_width, sizes.embedding_width, stage.contrast)
-        self.slow: Momentum[nn.ModuleList] | None = None
+        self.contrastive = Contrastive(backbone.embedding, stage.contrast)
+        self.slow: Momentum[ModularBackbone] | None = None
         if stage.losses.get("contrastive", 0) and stage.contrast.distillation:
-            self.slow = Momentum(self._compared, stage.contrast.momentum)
+            self.slow = Momentum(backbone, stage.contrast.momentum)
         self.action = RegressionHead(
             side, config.action_horizon, policy.spec.action.dim, backbone.num_tokens, backbone.width
         )
@@ -241,21 +240,16 @@ class AlignObjective(nn.Module):
         parts["place_error"] = (torch.stack(places) * seen).sum() / seen.sum().clamp_min(1)
         return Losses(total, {name: part.detach() for name, part in parts.items()}, terms)
 
-    @property
-    def _compared(self) -> nn.ModuleList:
-        """All that turns images and captions into what is compared."""
-        return nn.ModuleList([self._backbone, self.contrastive.image, self.contrastive.text])
-
     @torch.no_grad()
     def _slow_pair(self, images: Sequence[Tensor], captions: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Images and captions as the slowly moving copy projects them."""
         assert self.slow is not None
         if self.training:
-            self.slow.follow(self._compared)
-        backbone, image, text = self.slow.copy
-        features = [backbone.image_features(i, x[: len(captions)]) for i, x in enumerate(images)]  # type: ignore[operator]
-        pooled = backbone.encode_text(captions).pooled  # type: ignore[operator]
-        return image(pool_cells(features).float()), text(pooled.float())
+            self.slow.follow(self._backbone)
+        slow = self.slow.copy
+        features = [slow.image_features(i, x[: len(captions)]) for i, x in enumerate(images)]
+        pooled = slow.encode_text(captions).pooled
+        return slow.embedding.image(pool_cells(features).float()), slow.embedding.text(pooled.float())
 
     def _action_loss(self, frames: Tensor, text: TextFeatures, batch: AlignBatch) -> Tensor:
         """L1 of the side head, which sees the single frame as its whole history."""

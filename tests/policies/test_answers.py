@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -73,3 +74,26 @@ def test_an_answer_ends_where_the_end_is_said_while_others_go_on() -> None:
     stopped = backbone.answer(images, PROMPTS, 8)
     assert stopped[2] == ""
     assert stopped == again_and_again(backbone, images, 8)
+
+
+@pytest.mark.parametrize("route", ["mlp", "cross_attention", "fusion"])
+@torch.no_grad()
+def test_a_text_is_compared_by_what_the_picture_adds_to_its_likelihood(route: str) -> None:
+    backbone = make(route)
+    images = {camera: x[:, -1] for camera, x in observation().images.items()}
+    texts = ["red cube", "碰红色方块", "the other one", "red cube"] * 8  # more than are read at once
+    scores = backbone.compare(images, texts)
+    assert scores.shape == (3, 32)
+    torch.testing.assert_close(scores[:, 0], scores[:, 3])
+    torch.testing.assert_close(scores[:, 1], scores[:, 29])
+    torch.testing.assert_close(scores.logsumexp(0), torch.full((32,), float(np.log(3))), atol=1e-4, rtol=0)
+    tokenizer = backbone.tokenizer
+    expected = []
+    for row in range(3):
+        frames = backbone.encode_frames({camera: x[row : row + 1] for camera, x in images.items()})
+        given = [tokenizer.start, *tokenizer.words("描述这个场景。")]
+        said = [*tokenizer.words(texts[1]), tokenizer.end]
+        logits = backbone.read(frames, pack([[(given, said)]]))[0, len(given) - 1 : -1].log_softmax(-1)
+        expected.append(logits[torch.arange(len(said)), torch.tensor(said)].sum())
+    column = torch.stack(expected)
+    torch.testing.assert_close(scores[:, 1], column - (column.logsumexp(0) - np.log(3)), atol=1e-4, rtol=1e-4)

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from deixis.policies.backbones.embedding import JointEmbedding
 from deixis.policies.config import ContrastConfig, TrainConfig
 from deixis.policies.objectives.contrastive import Contrastive, infonce, sigmoid_contrast, symmetric_infonce
 from deixis.policies.policy import Policy
@@ -28,11 +29,11 @@ def pairs(seed: int = 0) -> tuple[Tensor, Tensor]:
 
 def make(**options: object) -> Contrastive:
     torch.manual_seed(0)
-    return Contrastive(7, 4, WIDTH, ContrastConfig(**options))  # type: ignore[arg-type]
+    return Contrastive(JointEmbedding(7, 4, WIDTH), ContrastConfig(**options))  # type: ignore[arg-type]
 
 
 def projected(of: Contrastive, images: Tensor, texts: Tensor) -> tuple[Tensor, Tensor]:
-    return of.image(images), of.text(texts)
+    return of.embedding.image(images), of.embedding.text(texts)
 
 
 @pytest.mark.parametrize(
@@ -42,7 +43,7 @@ def projected(of: Contrastive, images: Tensor, texts: Tensor) -> tuple[Tensor, T
 )
 def test_options_that_leave_nothing_out_are_plain_infonce(options: dict) -> None:
     contrastive, (images, texts) = make(**options), pairs()
-    expected = symmetric_infonce(*projected(contrastive, images, texts), contrastive.temperature())
+    expected = symmetric_infonce(*projected(contrastive, images, texts), contrastive.embedding.temperature())
     torch.testing.assert_close(contrastive(images, texts, torch.eye(COUNT)), expected)
 
 
@@ -65,7 +66,7 @@ def test_negatives_of_batches_gone_by_make_it_harder() -> None:
     assert after > plain
     seen, said = projected(contrastive, *second)
     old_seen, old_said = projected(contrastive, *first)
-    scale = contrastive.temperature()
+    scale = contrastive.embedding.temperature()
     expected = (
         infonce(seen, torch.cat([said, old_said]), scale).mean()
         + infonce(said, torch.cat([seen, old_seen]), scale).mean()
@@ -79,7 +80,9 @@ def test_negatives_of_batches_gone_by_make_it_harder() -> None:
 def test_the_sigmoid_has_a_bias_of_its_own() -> None:
     contrastive, (images, texts) = make(kind="sigmoid"), pairs()
     assert contrastive.bias is not None
-    expected = sigmoid_contrast(*projected(contrastive, images, texts), contrastive.temperature(), contrastive.bias)
+    expected = sigmoid_contrast(
+        *projected(contrastive, images, texts), contrastive.embedding.temperature(), contrastive.bias
+    )
     torch.testing.assert_close(contrastive(images, texts), expected)
 
 

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from deixis.policies.backbones.embedding import Temperature
 from deixis.policies.objectives.anchoring import anchor_weights
-from deixis.policies.objectives.contrastive import Temperature, infonce, shared_labels, sigmoid_contrast
+from deixis.policies.objectives.contrastive import infonce, shared_labels, sigmoid_contrast
 from deixis.policies.objectives.distillation import Momentum, distilled_targets
 from deixis.policies.objectives.gradient_surgery import backward_without_conflict, project_conflicts
 from deixis.policies.objectives.masked import (
