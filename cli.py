@@ -64,7 +64,10 @@ COMMANDS = {
         "measure success in closed loop, with controls",
         ("eval", "out"),
         {"checkpoint": "folder of a policy; left out, the run's policy", **RECORD_OPTION},
-        {"--collapse": "replace image, words and proprioception, one at a time, and report what the policy ignores"},
+        {
+            "--collapse": "replace image, words and proprioception, one at a time, and report what the policy ignores",
+            "--alignment": "retrieval, classification and questions on scenes never seen, in place of episodes",
+        },
     ),
     "report": Command("write a run's numbers, curves and videos as one HTML page", ("out",)),
     "study": Command(
@@ -161,12 +164,18 @@ def _run_configured(name: str, rest: list[str], typed: list[str]) -> int:
         "collect": lambda: run_steps.collect(config),
         "data check": lambda: run_steps.check(config, own["store"], own["json"], own["page"], own["fix"]),
         "train": lambda: run_steps.train(config, own["store"]),
-        "eval": lambda: (run_steps.collapse if own["collapse"] else run_steps.evaluate)(
-            config, typed, own["checkpoint"], own["json"]
-        ),
+        "eval": lambda: _kind_of_evaluation(own)(config, typed, own["checkpoint"], own["json"]),
         "report": lambda: run_steps.report(config),
     }
     return _refusing(name, steps[name])
+
+
+def _kind_of_evaluation(own: Mapping[str, Any]) -> Callable[..., None]:
+    from . import run_steps
+
+    if own["collapse"] and own["alignment"]:
+        raise ValueError("--collapse and --alignment: found both, wanted one at a time")
+    return run_steps.collapse if own["collapse"] else run_steps.alignment if own["alignment"] else run_steps.evaluate
 
 
 def _refusing(name: str, step: Callable[[], object]) -> int:

@@ -42,7 +42,7 @@ PRODUCTS = (
         "policies",
     ),
     *("episodes.parquet", "media", "summary.json", "report.html", "timings.json", "record.json"),
-    *("collapse.parquet", "collapse.json"),
+    *("collapse.parquet", "collapse.json", "alignment.json"),
 )
 """Everything that the steps of a run leave in its folder."""
 
@@ -206,6 +206,25 @@ def collapse(config: RunConfig, command: Sequence[str], checkpoint: str | None, 
     path = Path(record) if record else out / "collapse.json"
     make_record(path.stem, shlex.join(["deixis", *command]), found, []).write(path)
     show_collapse(found)
+    print(f"record: {path}")
+
+
+def alignment(config: RunConfig, command: Sequence[str], checkpoint: str | None, record: str | None) -> None:
+    """Ask what words and pictures mean to the policy's backbone, on as many scenes as there would be episodes."""
+    out = Path(config.out)
+    folder = _existing(checkpoint or out / "policy", "deixis train")
+    from .envs.suites import suite_named
+    from .eval.alignment import gather_scenes, judge_alignment, show_alignment
+    from .eval.rollout import make_env
+    from .policies.policy import Policy
+
+    policy, suite = Policy.load(folder), suite_named(config.eval.suite)
+    env = make_env(suite, policy)
+    found = judge_alignment(policy, gather_scenes(env, suite, tuple(policy.cameras), config.eval.episodes))
+    env.close()
+    path = Path(record) if record else out / "alignment.json"
+    make_record(path.stem, shlex.join(["deixis", *command]), found, []).write(path)
+    show_alignment(found)
     print(f"record: {path}")
 
 

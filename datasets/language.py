@@ -198,13 +198,18 @@ def caption(
     _check_scene(scene, language)
     order = [scene[i] for i in rng.permutation(len(scene))]
     sentences = [pick(rng, _LISTINGS[language]).format(things=_listing(order, rng, language))]
-    pairs = _clear_pairs(scene, margin)
+    pairs = clear_pairs(scene, margin)
     count = min(int(rng.integers(max_relations + 1)), len(pairs))
     for i in rng.permutation(len(pairs))[:count]:
         a, b, name = pairs[i]
-        words = {"a": phrase(a, rng, language), "b": phrase(b, rng, language), "where": RELATION_WORDS[language][name]}
-        sentences.append(fill(pick(rng, _STATEMENTS[language]), **words))
+        sentences.append(statement(a, b, name, rng, language))
     return (" " if language == "en" else "").join(sentences)
+
+
+def statement(a: SceneObject, b: SceneObject, name: str, rng: np.random.Generator, language: str) -> str:
+    """A sentence that says that a is in the relation ``name`` (`RELATIONS`) to b, whether it is or not."""
+    words = {"a": phrase(a, rng, language), "b": phrase(b, rng, language), "where": RELATION_WORDS[language][name]}
+    return fill(pick(rng, _STATEMENTS[language]), **words)
 
 
 def question(
@@ -267,7 +272,8 @@ def _only_ones(scene: Scene, *fields: str) -> list[SceneObject]:
     return [obj for obj, key in zip(scene, keys, strict=True) if keys.count(key) == 1]
 
 
-def _clear_pairs(scene: Scene, margin: float) -> list[tuple[SceneObject, SceneObject, str]]:
+def clear_pairs(scene: Scene, margin: float = RELATION_MARGIN) -> list[tuple[SceneObject, SceneObject, str]]:
+    """Two objects whose names are their own, and the relation (`RELATIONS`) that they clearly are in: a, b, it."""
     named = _only_ones(scene, "colour", "shape")
     found = ((a, b, relation(a, b, margin)) for a in named for b in named if a is not b)
     return [(a, b, name) for a, b, name in found if name is not None]
@@ -336,7 +342,7 @@ def _ask_presence(scene: Scene, rng: np.random.Generator, language: str, margin:
 
 
 def _ask_relation(scene: Scene, rng: np.random.Generator, language: str, margin: float) -> QuestionAnswer | None:
-    pairs = _clear_pairs(scene, margin)
+    pairs = clear_pairs(scene, margin)
     if not pairs:
         return None
     a, b, name = pick(rng, pairs)
@@ -347,7 +353,7 @@ def _ask_relation(scene: Scene, rng: np.random.Generator, language: str, margin:
 
 
 def _ask_where(scene: Scene, rng: np.random.Generator, language: str, margin: float) -> QuestionAnswer | None:
-    pairs = _clear_pairs(scene, margin)
+    pairs = clear_pairs(scene, margin)
     if not pairs:
         return None
     a, b, name = pick(rng, pairs)
