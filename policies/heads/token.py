@@ -14,6 +14,7 @@ from ..interfaces import ActionHead, Generators, Losses, Reader, TokenGroup
 from .action_code import ActionCode
 from .bin_tokens import BinCode
 from .compressed_tokens import CosineCode
+from .conditioning import Conditioning, residual_trunk
 from .noise import Noise, hold
 from .token_decoder import MemoryReader, TokenDecoder
 from .vq_tokens import VectorCode
@@ -23,6 +24,39 @@ CODES: dict[str, Callable[[TokenConfig, int, int], ActionCode]] = {
     "dct_bpe": CosineCode,
     "vq": VectorCode,
 }
+
+
+class Hints(nn.Module):
+    """What the context as a whole says of every unit of a chunk, at the place where the decoder begins with it.
+
+    Cross-attention alone has to find in a few tokens which numbers each action depends on, with the decoder's small
+    width; this is a network as the other heads have it, once for the chunk, and a linear map for what has to be exact.
+    Next to nothing at first.
+
+    Args:
+        config: `context_width`, `denoiser_width`, `denoiser_blocks` and `dropout`.
+        units: of the chunk.
+        num_tokens: of the context.
+        token_width: of the context.
+        width: of the decoder.
+    """
+
+    def __init__(self, config: HeadConfig, units: int, num_tokens: int, token_width: int, width: int) -> None:
+        super().__init__()
+        hidden = config.denoiser_width
+        self.units = units
+        self.conditioning = Conditioning(num_tokens, token_width, config.context_width, config.dropout)
+        self.trunk = residual_trunk(config.context_width, hidden, config.denoiser_blocks)
+        self.line = nn.Linear(num_tokens * token_width, hidden, bias=False)
+        self.out = nn.Linear(hidden, units * width)
+        nn.init.normal_(self.out.weight, std=0.01 * hidden**-0.5)
+        nn.init.zeros_(self.out.bias)
+
+    def forward(self, context: TokenGroup) -> Tensor:
+        """[B, units, width]."""
+        seen = context.tokens.masked_fill(~context.mask[..., None], 0)
+        hidden = self.trunk(self.conditioning(TokenGroup(seen, context.mask))) + self.line(seen.flatten(1))
+        return self.out(hidden).unflatten(1, (self.units, -1))
 
 
 class TokenHead(ActionHead):
@@ -78,6 +112,7 @@ class TokenHead(ActionHead):
             self.dropout = nn.Dropout(config.dropout)
             self.context_place = nn.Parameter(torch.randn(num_tokens, width) * width**-0.5)
             self.decoder = TokenDecoder(width, token.layers, token.heads)
+            self.hints = Hints(config, self.code.units, num_tokens, token_width, width)
         self.row_place = nn.Parameter(torch.randn(rows, 1, width) * width**-0.5)
         self.column_place = nn.Parameter(torch.randn(1, columns, width) * width**-0.5)
         self.causal = token.decoding == "autoregressive"
@@ -141,7 +176,7 @@ class TokenHead(ActionHead):
         """
         flat = tokens.flatten(1)
         starts = self.code.starts(flat)
-        places = self._place(starts)
+        places = self._place(starts, self._hint(context))
         if self.causal:
             before = self.embedding(flat[:, :-1])
             places = places + torch.cat([self.start.expand(len(flat), 1, -1), before], dim=1)
@@ -169,20 +204,30 @@ class TokenHead(ActionHead):
         if not self.causal:
             nothing = torch.zeros(batch, *self.code.shape, dtype=torch.int64, device=context.tokens.device)
             return self._choose(self.logits(context, nothing), uniform.view(batch, *self.code.shape))
-        reader, before, tokens = self._reader(context), self.start.expand(batch, 1, -1), []
+        reader, hints = self._reader(context), self._hint(context)
+        before, tokens = self.start.expand(batch, 1, -1), []
         done = torch.zeros(batch, 1, dtype=torch.int64, device=context.tokens.device)
         while (done < units).any():  # every token but the end spells something, so this ends
-            states, reader = reader.read_on(before + self._place(done), self.causal)
+            states, reader = reader.read_on(before + self._place(done, hints), self.causal)
             at = len(tokens)
             tokens.append(self._choose(self._constrain(self.out(states), done), uniform[:, at : at + 1]))
             done = done + self.code.spans(tokens[-1])
             before = self.embedding(tokens[-1])
         return torch.cat(tokens, dim=1).unflatten(1, self.code.shape)
 
-    def _place(self, starts: Tensor) -> Tensor:
-        """Embedding [..., width] of the unit that a token begins with, int64 [...]; past the last, that of the last."""
-        places = (self.row_place + self.column_place).flatten(0, 1)
-        return F.embedding(starts.clamp_max(self.code.units - 1), places)
+    def _hint(self, context: TokenGroup) -> Tensor | None:
+        return None if self.decoder is None else self.hints(context)
+
+    def _place(self, starts: Tensor, hints: Tensor | None) -> Tensor:
+        """Embedding [B, L, width] of the unit that a token begins with, int64 [B, L]; past the last, that of the last.
+
+        hints: what the context says of each unit [B, units, width].
+        """
+        unit = starts.clamp_max(self.code.units - 1)
+        places = F.embedding(unit, (self.row_place + self.column_place).flatten(0, 1))
+        if hints is None:
+            return places
+        return places + hints.gather(1, unit[..., None].expand(-1, -1, hints.shape[-1]))
 
     def _require_fit(self) -> None:
         if not self.code.fitted:

@@ -33,10 +33,12 @@ class Alarm:
         tolerance: in standard deviations.
         patience: values in a row.
         warm: values before the first alarm.
+        least: a value that is not far, whatever was usual.
     """
 
-    def __init__(self, name: str, tolerance: float, patience: int, warm: int) -> None:
+    def __init__(self, name: str, tolerance: float, patience: int, warm: int, least: float = 0.0) -> None:
         self.name, self.tolerance, self.patience, self.warm = name, tolerance, patience, warm
+        self.least = least
         self.usual: deque[float] = deque(maxlen=WINDOW)
         self.far = 0
 
@@ -46,7 +48,7 @@ class Alarm:
             return f"{self.name} is {value}"
         level = math.log(max(value, 1e-12))
         threshold = self.threshold()
-        self.far = self.far + 1 if level > threshold else 0
+        self.far = self.far + 1 if level > threshold and value > self.least else 0
         if not self.far:
             self.usual.append(level)
         if self.far < self.patience:
@@ -60,6 +62,10 @@ class Alarm:
         middle = median(self.usual)
         spread = TO_SPREAD * median(abs(value - middle) for value in self.usual)
         return middle + self.tolerance * max(spread, LEAST_SPREAD)
+
+    def falls(self, value: float) -> bool:
+        """Whether a value is below what is usual."""
+        return bool(self.usual) and math.log(max(value, 1e-12)) < median(self.usual)
 
     def forget(self) -> None:
         """Start again: after a step back the numbers have another history."""
@@ -87,20 +93,37 @@ class Guard:
         module: whose weights are brought back.
         optimisation: of them; its learning rate is lowered.
         step: steps done so far.
+        gradient_clip: gradients up to this norm are left as they are, and are no runaway.
     """
 
-    def __init__(self, config: StabilityConfig, module: nn.Module, optimisation: Optimisation, step: int = 0) -> None:
+    def __init__(
+        self,
+        config: StabilityConfig,
+        module: nn.Module,
+        optimisation: Optimisation,
+        step: int = 0,
+        gradient_clip: float = 0.0,
+    ) -> None:
         self.config, self.module, self.optimisation = config, module, optimisation
         options = (config.tolerance, config.patience, config.warm)
-        self.alarms = {name: Alarm(name, *options) for name in ("loss", "gradient norm")}
+        self.alarms = {
+            "loss": Alarm("loss", *options),
+            "gradient norm": Alarm("gradient norm", *options, gradient_clip),
+        }
         self.snapshots: deque[Snapshot] = deque(maxlen=2)
         self.keep(step)
 
     def look(self, loss: float, gradient_norm: float) -> str | None:
-        """What is wrong with a step, in words, or None. Of a loss below zero only the gradient's growth tells."""
+        """What is wrong with a step, in words, or None.
+
+        Of a loss below zero only the gradient's growth tells. While the loss falls, gradients may grow: where a network
+        begins to see what matters, they grow by a lot.
+        """
+        judged = loss > 0 or not math.isfinite(loss)
+        learns = judged and math.isfinite(gradient_norm) and self.alarms["loss"].falls(loss)
         gradient = self.alarms["gradient norm"](gradient_norm)
-        own = self.alarms["loss"](loss) if loss > 0 or not math.isfinite(loss) else None
-        return own or gradient
+        own = self.alarms["loss"](loss) if judged else None
+        return own or (None if learns else gradient)
 
     def keep(self, step: int) -> None:
         """Remember this point, unless an alarm may be about to sound."""

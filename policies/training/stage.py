@@ -80,7 +80,9 @@ class Stage:
             self.optimisation.restore(found.optimisation, found.step)
         self.model, self.optimizer = run.accelerator.prepare(self.objective, self.optimisation.optimizer)
         self.watch = Monitors(self.objective.parts, run.config.stability)
-        self.guard = Guard(run.config.stability, self.objective, self.optimisation, self.start)
+        self.guard = Guard(
+            run.config.stability, self.objective, self.optimisation, self.start, run.config.gradient_clip
+        )
 
     def _parts(self, found: Checkpoint | None) -> tuple[Any, Any]:
         """The stage's losses and its batches."""

@@ -59,6 +59,21 @@ def test_before_the_usual_is_known_nothing_is_far() -> None:
     assert sounds(np.exp(np.arange(20.0))) == []
 
 
+def test_gradients_may_grow_while_the_loss_falls_and_below_the_clip() -> None:
+    """As measured of a token head: from step 150 on it learned, and its gradient's norm rose from 0.05 to 0.84."""
+    *_, guard = guarded()
+    for step in range(300):
+        growth = 0.05 * math.exp(max(0, step - 150) / 10)
+        assert guard.look(5.5 * math.exp(-step / 100), growth) is None, step
+    *_, guard = guarded()
+    sounded = [step for step in range(300) if guard.look(5.5, 0.05 * math.exp(max(0, step - 150) / 10))]
+    assert sounded, "where the loss stands still, such gradients are a runaway"
+    bowl, optimisation, _ = guarded()
+    clipped = Guard(QUICK, bowl, optimisation, gradient_clip=1.0)
+    for step in range(300):
+        assert clipped.look(5.5, 0.05 if step < 150 else 0.9) is None, "up to the clip they are left as they are"
+
+
 class Bowl(nn.Module):
     """A parabola that Adam leaves no doubt about: the loss is the distance from 3, squared."""
 

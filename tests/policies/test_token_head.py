@@ -30,7 +30,8 @@ DECODINGS = ("autoregressive", "parallel")
 
 def make(horizon: int = HORIZON, dim: int = DIM, **options: Any) -> TokenHead:
     torch.manual_seed(0)
-    return TokenHead(HeadConfig(kind="token", token=replace(TINY, **options)), horizon, dim, TOKENS, WIDTH)
+    config = HeadConfig(kind="token", context_width=16, denoiser_width=16, denoiser_blocks=1)
+    return TokenHead(replace(config, token=replace(TINY, **options)), horizon, dim, TOKENS, WIDTH)
 
 
 def make_bins(count: int, dim: int = 1, binary: tuple[int, ...] = (), fit: torch.Tensor | None = None) -> BinCode:
