@@ -59,6 +59,8 @@ class TokenConfig:
         layers: of the head's own decoder.
         heads: attention heads of the head's own decoder.
         label_smoothing: share of the target given to all tokens alike.
+        spread: standard deviation, in bins, of targets that neighbouring bins share in (HL-Gauss, arXiv:2403.03950);
+            without it nothing says that bins next to each other mean nearly the same. Of "bins"; 0 leaves it out.
         z_loss: weight of the squared logarithm of the softmax's normaliser (PaLM, arXiv:2204.02311).
         temperature: of sampling; 0 takes the likeliest token.
         binary: action dimensions with two values only (a gripper), which are decoded to exactly -1 and 1; of bins they
@@ -76,6 +78,7 @@ class TokenConfig:
     layers: int = 3
     heads: int = 4
     label_smoothing: float = 0.0
+    spread: float = 0.0
     z_loss: float = 0.0
     temperature: float = 0.0
     binary: tuple[int, ...] = ()

@@ -95,6 +95,11 @@ class TokenHead(ActionHead):
                 f"policy.head.token: found temperature {token.temperature}, z_loss {token.z_loss}, label_smoothing "
                 f"{token.label_smoothing}, wanted the first two at least 0 and the last in [0, 1)"
             )
+        if token.spread < 0 or (token.spread and token.code != "bins"):
+            raise ValueError(
+                f"policy.head.token.spread: found {token.spread} with code {token.code!r}, wanted at least 0, and 0 for "
+                "codes whose entries have no order"
+            )
         if token.code not in CODES:
             raise ValueError(f"policy.head.token.code: found {token.code!r}, wanted one of {sorted(CODES)}")
         if token.decoder not in ("own", "backbone") or (token.decoder == "backbone" and not reader_width):
@@ -151,11 +156,14 @@ class TokenHead(ActionHead):
         logits = self.logits(context, tokens)
         normaliser = logits.logsumexp(-1)
         entropy = normaliser - logits.gather(-1, tokens[..., None])[..., 0]
-        error = entropy
+        error, forbidden = entropy, logits.isneginf()
+        if self.options.spread:
+            away = torch.arange(logits.shape[-1], device=logits.device) - tokens[..., None]
+            share = (-0.5 * (away / self.options.spread).square()).masked_fill(forbidden, -math.inf).softmax(-1)
+            error = normaliser - (share * logits.masked_fill(forbidden, 0)).sum(-1)
         if self.options.label_smoothing:
-            forbidden = logits.isneginf()
             mean = logits.masked_fill(forbidden, 0).sum(-1) / (~forbidden).sum(-1)
-            error = torch.lerp(entropy, normaliser - mean, self.options.label_smoothing)
+            error = torch.lerp(error, normaliser - mean, self.options.label_smoothing)
         if self.options.z_loss:
             error = error + self.options.z_loss * normaliser.square()
         keep = self.code.counted(tokens, is_pad).to(error.dtype)

@@ -246,6 +246,22 @@ def test_the_loss_is_cross_entropy_with_smoothing_and_z_loss() -> None:
     assert losses.parts["accuracy"].item() == pytest.approx((logits.argmax(-1) == target).float().mean().item())
 
 
+def test_neighbouring_bins_share_in_the_target() -> None:
+    head = make(spread=1.5, binary=(1,))
+    tokens = head.code.encode(chunks())
+    losses = head.loss(context(), chunks(), nothing_padded())
+    logits = head.logits(context(), tokens)
+    expected = []
+    for row, target in zip(logits.flatten(0, 2), tokens.flatten(), strict=True):
+        weight = torch.exp(-0.5 * ((torch.arange(16) - target) / 1.5) ** 2) * row.isfinite()
+        weight = weight / weight.sum()
+        kept = row.isfinite()
+        expected.append(-(weight[kept] * row.log_softmax(-1)[kept]).sum())
+    assert losses.total.item() == pytest.approx(torch.stack(expected).mean().item(), rel=1e-5)
+    losses.total.backward()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in head.parameters())
+
+
 # Decoding
 
 
@@ -368,6 +384,8 @@ def test_autoregressive_chunks_keep_to_one_of_both_modes_and_parallel_ones_mix_t
         ({"decoding": "beam"}, "token.decoding: found 'beam'"),
         ({"temperature": -1.0}, "temperature -1.0"),
         ({"label_smoothing": 1.0}, "label_smoothing 1.0"),
+        ({"spread": -1.0}, r"token\.spread: found -1.0"),
+        ({"spread": 1.0, "code": "vq"}, r"token\.spread: found 1.0 with code 'vq'"),
         ({"binary": (3,)}, r"token.binary: found \[3\], wanted action dimensions 0 to 2"),
     ],
 )
