@@ -97,8 +97,8 @@ class TokenHead(ActionHead):
             )
         if token.spread < 0 or (token.spread and token.code != "bins"):
             raise ValueError(
-                f"policy.head.token.spread: found {token.spread} with code {token.code!r}, wanted at least 0, and 0 for "
-                "codes whose entries have no order"
+                f"policy.head.token.spread: found {token.spread} with code {token.code!r}, wanted at least 0, and 0 "
+                "for codes whose entries have no order"
             )
         if token.code not in CODES:
             raise ValueError(f"policy.head.token.code: found {token.code!r}, wanted one of {sorted(CODES)}")
