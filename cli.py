@@ -40,7 +40,7 @@ RECORD_OPTION = {"--json": "also write the record of the result to FILE, named a
 COMMANDS = {
     "demo": Command(
         "all of a run in one go: collect, data check, train, eval, report",
-        ("collect", "train", "eval", "out"),
+        ("collect", "train", "watch", "eval", "out"),
         RECORD_OPTION,
     ),
     "collect": Command("record demonstrations of the expert", ("collect", "seed", "out", "overwrite")),
@@ -57,7 +57,7 @@ COMMANDS = {
     **{name: Command(summary) for name, summary in DATA_COMMANDS.items()},
     "train": Command(
         "align vision and language, then learn to act from demonstrations",
-        ("train", "out"),
+        ("train", "watch", "out"),
         {"store": "folder of the store to learn from; left out, the run's demonstrations"},
     ),
     "eval": Command(

@@ -18,7 +18,7 @@ import jsonargparse
 import yaml
 
 from .envs.config import CollectConfig
-from .eval.config import EvalConfig
+from .eval.config import EvalConfig, WatchConfig
 from .policies.config import TrainConfig, to_dict
 
 PRESETS = Path(__file__).parent / "configs"
@@ -31,11 +31,13 @@ class RunConfig(TrainConfig):
     Attributes:
         collect: demonstrations from the expert.
         eval: evaluation of the policy in closed loop.
+        watch: evaluation while training goes on.
         out: folder of the run; every step reads from it and writes to it.
     """
 
     collect: CollectConfig = field(default_factory=CollectConfig)
     eval: EvalConfig = field(default_factory=EvalConfig)
+    watch: WatchConfig = field(default_factory=WatchConfig)
     out: str = "runs/demo"
 
     def training(self) -> TrainConfig:

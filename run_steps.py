@@ -36,6 +36,7 @@ PRODUCTS = (
         "training.jsonl",
         "monitors.jsonl",
         "events.jsonl",
+        "evaluations.jsonl",
         "tensorboard",
         "checkpoints",
         "policy",
@@ -180,9 +181,13 @@ def train(config: RunConfig, store: str | None, checked: GateReport | None = Non
     with _timed(out, "train"):
         from .policies.training.train import train as train_policy
 
-        training = config.training()
+        training, watch = config.training(), None
         write_sections(config, vars(training).keys() - {"overwrite"}, out / "config.yaml")
-        train_policy(training, path, out, checked=checked)
+        if config.watch.alignment_every or config.watch.rollout_every:
+            from .eval.watchers import make_watch
+
+            watch = make_watch(config.watch, config.eval.exec_horizon)
+        train_policy(training, path, out, checked=checked, watch=watch)
 
 
 def evaluate(config: RunConfig, command: Sequence[str], checkpoint: str | None, record: str | None) -> None:

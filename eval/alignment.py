@@ -79,12 +79,7 @@ def judge_alignment(policy: Policy, scenes: Scenes, seed: int = 0) -> dict[str, 
 
     Raises ValueError for another.
     """
-    backbone = policy.backbone
-    if not isinstance(backbone, SeeingBackbone):
-        raise ValueError(
-            f"policy.backbone.kind: found {policy.config.backbone.kind!r}, wanted one that sees and reads: modular, "
-            "compositional or fusion"
-        )
+    backbone = require_seeing(policy)
     found: dict[str, Any] = {"scenes": len(scenes.objects)}
     for language in LANGUAGES:
         rng = np.random.default_rng([seed, LANGUAGES.index(language)])
@@ -94,6 +89,16 @@ def judge_alignment(policy: Policy, scenes: Scenes, seed: int = 0) -> dict[str, 
         found[f"relations_{language}"] = classify_relations(backbone, scenes, language, rng)
         found[f"questions_{language}"] = answer_questions(backbone, scenes, language, rng)
     return found
+
+
+def require_seeing(policy: Policy) -> SeeingBackbone:
+    """The policy's backbone; ValueError where it cannot compare pictures with words."""
+    if not isinstance(policy.backbone, SeeingBackbone):
+        raise ValueError(
+            f"policy.backbone.kind: found {policy.config.backbone.kind!r}, wanted one that sees and reads: modular, "
+            "compositional or fusion"
+        )
+    return policy.backbone
 
 
 def recall(scores: Tensor) -> dict[str, float]:

@@ -60,3 +60,33 @@ class EvalConfig:
         if condition == "correct" or self.control_episodes is None:
             return self.episodes
         return self.control_episodes
+
+
+@dataclass(frozen=True)
+class WatchConfig:
+    """Evaluations while training goes on; what they find stands in `evaluations.jsonl`.
+
+    Attributes:
+        suite: whose scenes and episodes; not the one that the policy is judged on in the end.
+        alignment_every: steps between two looks at retrieval and classification; 0 never looks.
+        scenes: for these.
+        rollout_every: steps between two looks at success; 0 never looks. A head that has not begun to learn acts, too.
+        episodes: for these.
+        share: of the training's time that all looks may take; what would take more is left out.
+    """
+
+    suite: str = "tabletop-demo-validation"
+    alignment_every: int = 0
+    scenes: int = 40
+    rollout_every: int = 0
+    episodes: int = 6
+    share: float = 0.1
+
+    def __post_init__(self) -> None:
+        for name, least in (("alignment_every", 0), ("rollout_every", 0), ("scenes", 2), ("episodes", 1)):
+            if getattr(self, name) < least:
+                raise ValueError(
+                    f"watch.{name}: found {getattr(self, name)}, wanted a whole number of at least {least}"
+                )
+        if not 0 < self.share <= 1:
+            raise ValueError(f"watch.share: found {self.share}, wanted more than 0 and at most 1")

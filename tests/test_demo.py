@@ -12,7 +12,9 @@ from deixis.run_steps import PRODUCTS
 
 TRAINING = ("--align.steps", "10", "--imitate.steps", "10", "--threads", "1")
 EVALUATION = ("--eval.episodes", "3", "--eval.control_episodes", "3", "--eval.videos", "1")
-SMALL = ("--config", "smoke", *TRAINING, *EVALUATION)
+LOOKS = ("--watch.alignment_every", "5", "--watch.scenes", "4", "--watch.rollout_every", "10", "--watch.episodes", "1")
+SMALL = ("--config", "smoke", *TRAINING, *LOOKS, *EVALUATION)
+ASKED_FOR = {"policies", "events.jsonl", "collapse.parquet", "collapse.json", "alignment.json"}
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +26,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_demo_leaves_everything_it_promises(demo: Path) -> None:
     made = {path.name for path in demo.iterdir()}
-    assert made == set(PRODUCTS) - {"record.json", "policies", "events.jsonl"} | {"small.json"}
+    assert made == set(PRODUCTS) - ASKED_FOR - {"record.json"} | {"small.json"}
     summary = json.loads((demo / "summary.json").read_text())
     wanted = {
         "success_rate",
@@ -44,6 +46,21 @@ def test_demo_leaves_everything_it_promises(demo: Path) -> None:
     assert record.metrics["wall_seconds.total"] == summary["wall_seconds"]["total"]
 
 
+def test_training_tells_what_it_was_asked_to_look_at(demo: Path) -> None:
+    looks = [json.loads(line) for line in (demo / "evaluations.jsonl").read_text().splitlines()]
+    found = {name: value for look in looks for name, value in look["evaluations"].items()}
+    expected = {
+        "alignment/retrieval_en",
+        "alignment/objects_zh",
+        "alignment/seconds",
+        "rollout/success",
+        "rollout/score",
+    }
+    assert expected <= set(found)
+    assert looks[0]["stage"] == "align" and looks[0]["step"] == 5
+    assert 0 <= found["alignment/retrieval_en"] <= 1
+
+
 def test_a_second_demo_is_refused_and_harms_nothing(demo: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = {path: path.stat().st_mtime_ns for path in demo.rglob("*")}
     assert main(["demo", *SMALL, "--out", str(demo)]) == 1
@@ -60,7 +77,7 @@ def test_the_steps_one_by_one_make_the_same(demo: Path, tmp_path: Path) -> None:
     assert main(["train", *smoke, *TRAINING]) == 0
     assert main(["eval", *smoke, *EVALUATION]) == 0
     assert main(["report", "--out", str(out)]) == 0
-    assert {path.name for path in out.iterdir()} == set(PRODUCTS) - {"policies", "events.jsonl"}
+    assert {path.name for path in out.iterdir()} == set(PRODUCTS) - ASKED_FOR - {"evaluations.jsonl"}
     assert (out / "policy/model.safetensors").read_bytes() == (demo / "policy/model.safetensors").read_bytes()
     assert table_digest(read_table(out / "episodes.parquet")) == table_digest(read_table(demo / "episodes.parquet"))
     assert main(["train", *smoke, *TRAINING, "--align.steps", "1"]) == 1  # another configuration

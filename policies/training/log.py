@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from ..interfaces import Losses
 
-MONITORS, EVENTS = "monitors.jsonl", "events.jsonl"
+MONITORS, EVENTS, LOOKS = "monitors.jsonl", "events.jsonl", "evaluations.jsonl"
 QUIET_SECONDS = 15.0  # without a terminal: a line this often
 
 
@@ -52,9 +52,10 @@ class TrainingLog:
             records = [json.loads(line) for line in lines if line.endswith("}")]
             return [r for r in records if (stages.index(r["stage"]), r["step"]) <= reached]
 
-        for path in (self.path, self.path.with_name(MONITORS)):
+        for path in (self.path, self.path.with_name(MONITORS), self.path.with_name(LOOKS)):
             records = kept(path)
-            path.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
+            if records or path.exists() or path == self.path:
+                path.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
             if path == self.path and not self._writing:  # what is undone in mid-run has cost its time all the same
                 self._offset = records[-1]["time_s"] if records else 0.0
 
@@ -87,14 +88,18 @@ class TrainingLog:
 
     def watch(self, stage: str, step: int, values: Mapping[str, float]) -> None:
         """What monitors saw at a step: a line in `monitors.jsonl`, and events."""
+        self._keep(MONITORS, "monitors", stage, step, values)
+
+    def look(self, stage: str, step: int, values: Mapping[str, float]) -> None:
+        """What an evaluation in mid-training found: a line in `evaluations.jsonl`, events, and one for the user."""
+        self._keep(LOOKS, "evaluations", stage, step, values)
+        self.say(f"{stage} {step}: " + ", ".join(f"{name} {value:.3g}" for name, value in values.items()))
+
+    def _keep(self, file_name: str, key: str, stage: str, step: int, values: Mapping[str, float]) -> None:
         if not self.enabled or not values:
             return
-        line = {
-            "stage": stage,
-            "step": step,
-            "monitors": {name: float(f"{value:.5g}") for name, value in values.items()},
-        }
-        with self.path.with_name(MONITORS).open("a", encoding="utf-8") as file:
+        line = {"stage": stage, "step": step, key: {name: float(f"{value:.5g}") for name, value in values.items()}}
+        with self.path.with_name(file_name).open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
         if self.writer is not None:
             for name, value in values.items():

@@ -12,7 +12,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 from accelerate import Accelerator
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..backbones.language import LanguageBackbone
 from ..config import StageConfig, TrainConfig
@@ -31,6 +31,7 @@ from .optimisation import Optimisation, use_bf16
 from .perceive import PerceiveBatches, PerceiveObjective
 from .preparation import Prepared
 from .stability import Guard
+from .watch import Watch
 
 
 def step_seed(seed: int, *place: int) -> int:
@@ -44,6 +45,7 @@ class Run:
 
     Attributes:
         stages: names of the stages, in order.
+        watch: evaluations while training goes on, or None.
     """
 
     out: Path
@@ -54,6 +56,7 @@ class Run:
     accelerator: Accelerator
     checkpoints: Checkpoints
     log: TrainingLog
+    watch: Watch | None = None
 
 
 class Stage:
@@ -131,6 +134,8 @@ class Stage:
                     run.log.record(self.name, step, mean, rate, speed)
                     progress.update(step, mean, speed)
                 self._keep(step)
+                if self._look(step):
+                    meter.restart()
         self.optimisation.adopt_average()
         run.policy.requires_grad_(False)
         if run.accelerator.is_main_process:
@@ -195,6 +200,28 @@ class Stage:
                 run.policy.save(run.out / "policies" / f"{step:08d}")
             for old in sorted((run.out / "policies").glob("[0-9]*"))[: -run.config.keep_policies]:
                 shutil.rmtree(old)
+
+    def _look(self, step: int) -> bool:
+        """Evaluate what is due on the averaged weights; whether anything was."""
+        run = self.run
+        due = run.watch.due(step) if run.watch is not None and run.accelerator.is_main_process else []
+        if not due or run.watch is None:
+            return False
+        policy, modes, bf16 = run.policy, self._modes(), run.policy.backbone.bf16
+        policy.eval()
+        policy.backbone.bf16 = False
+        try:
+            with self.optimisation.averaged():
+                for watcher in due:
+                    run.log.look(self.name, step, run.watch.look(watcher, policy))
+        finally:
+            policy.backbone.bf16 = bf16
+            for module, training in modes:
+                module.training = training
+        return True
+
+    def _modes(self) -> list[tuple[nn.Module, bool]]:
+        return [(module, module.training) for module in self.run.policy.modules()]
 
     def _save(self, step: int) -> None:
         if self.run.accelerator.is_main_process:

@@ -21,6 +21,7 @@ from .checkpoints import Checkpoints
 from .log import TrainingLog
 from .preparation import Prepared, fit_head, new_policy, prepare, train_tokenizer
 from .stage import Run, Stage, step_seed
+from .watch import Watch
 
 Hook = Callable[[str, Policy], None]
 BOOKKEEPING = (
@@ -44,6 +45,7 @@ def train(
     out_dir: str | Path,
     hooks: Sequence[Hook] = (),
     checked: GateReport | None = None,
+    watch: Watch | None = None,
 ) -> Path:
     """Train a policy on a store; a run that was killed goes on from its last checkpoint to the same weights.
 
@@ -53,6 +55,7 @@ def train(
         out_dir: gets training.jsonl, tensorboard/, checkpoints/, policy/ and, with `policy_every`, policies/.
         hooks: called with (stage name, policy in evaluation mode) after every stage.
         checked: what the gate has just said of the store; it is not asked again.
+        watch: evaluations while training goes on, for a share of the time.
 
     Returns:
         The policy's folder, out_dir/policy.
@@ -92,7 +95,7 @@ def train(
         log.forget_events()
     names = [name for name, _ in stages]
     log.rewind(names, first, found.step if found else 0)
-    run = Run(out, config, names, prepared, policy, accelerator, checkpoints, log)
+    run = Run(out, config, names, prepared, policy, accelerator, checkpoints, log, watch)
     if found:
         log.say(f"resuming after step {found.step} of stage {first + 1} of {len(stages)}")
         if found.step == 0:
