@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ...datasets.language import LANGUAGES, caption, phrase
-from ...datasets.sampling import ShuffledOrder
 from ..backbones.embedding import pool_cells
 from ..backbones.image import STRIDE
 from ..backbones.modular import ModularBackbone
@@ -24,18 +23,11 @@ from ..objectives.distillation import Momentum
 from ..objectives.grounding import grounding_loss, mask_targets, place_error
 from ..policy import Policy
 from .augmentation import colour_jitter, random_shift
+from .scenes import SceneBatches
 
 NOT_THERE = 254  # a label that no pixel has: object labels count from 1, the robot is 255
 ABSENT_SHARE = 0.2  # phrases that name nothing in the scene, so that "not visible" is learned
 EMPTY_SHARE = 0.25  # of those: the empty text, which is the null instruction
-
-
-class GroundingItems(Protocol):
-    """What alignment needs of `datasets.grounding.GroundingDataset`."""
-
-    def __len__(self) -> int: ...
-
-    def batch(self, indices: np.ndarray) -> dict[str, Any]: ...
 
 
 @dataclass(frozen=True)
@@ -72,36 +64,11 @@ class AlignBatch:
     is_pad: Tensor
 
 
-class AlignBatches:
-    """Batch of a step, a pure function of (seed, step).
-
-    Args:
-        dataset: frames with segmentation.
-        stage: the stage's options.
-        policy: for its normalisers.
-        vocabulary: the kinds of objects (colour, shape) that the demonstrations show. Phrases for what is absent are
-            drawn from these alone: naming a pair that was held out as absent would teach that it does not exist.
-        seed: of the order and of every choice of words.
-    """
-
-    def __init__(
-        self,
-        dataset: GroundingItems,
-        stage: StageConfig,
-        policy: Policy,
-        vocabulary: Sequence[Mapping[str, Any]],
-        seed: int,
-        rank: int = 0,
-        processes: int = 1,
-    ) -> None:
-        self.dataset, self.stage, self.policy, self.seed = dataset, stage, policy, seed
-        self.vocabulary = list(vocabulary)
-        self.order = ShuffledOrder(len(dataset), min(stage.batch_size, len(dataset)), seed)
-        self.rank, self.processes = rank, processes
+class AlignBatches(SceneBatches):
+    """Batch of a step, a pure function of (seed, step)."""
 
     def __call__(self, step: int) -> AlignBatch:
-        rng = np.random.default_rng([self.seed, step, self.rank])
-        items = self.dataset.batch(self.order.indices(step)[self.rank :: self.processes])
+        items, rng = self.draw(step)
         scenes, goals = items["scene"], items["goal"]
         # The demonstrated instruction is one among those that the scene allows. Grounded every time, it would teach
         # that the named object is the one near the gripper: true in demonstrations, false when another is asked for.
@@ -117,15 +84,9 @@ class AlignBatches:
             dtype=torch.int16,
         )
         device = self.policy.backbone.device
-
-        def tensor(array: np.ndarray) -> Tensor:
-            return torch.from_numpy(np.ascontiguousarray(array)).to(device)
-
         return AlignBatch(
-            images={camera: tensor(items["images"][camera]) for camera in self.policy.cameras},
-            segmentation={camera: tensor(items["segmentation"][camera]) for camera in self.policy.cameras},
-            proprio=self.policy.proprio_normaliser.normalise(tensor(items["proprio"])),
-            instructions=list(items["instruction"]),
+            **self.demonstrated(items),
+            segmentation={camera: self.tensor(items["segmentation"][camera]) for camera in self.policy.cameras},
             others=[other["text"] for more in others for other in more],
             phrases=[text for texts, _ in words for text in texts],
             labels=labels.clamp_min(0).to(torch.uint8).to(device),
@@ -133,17 +94,13 @@ class AlignBatches:
             captions=[
                 caption(scene, rng, _language(rng), max_relations=0) for scene in items["scene"][: self.stage.captions]
             ],
-            overlap=tensor(_overlap(scenes[: self.stage.captions])),
+            overlap=self.tensor(_overlap(scenes[: self.stage.captions])),
             progress=step / max(1, self.stage.steps),
-            actions=self.policy.action_normaliser.normalise(tensor(items["actions"])),
-            is_pad=tensor(items["is_pad"]),
         )
 
     def _phrases(self, scene: Sequence[Mapping[str, Any]], rng: np.random.Generator) -> tuple[list[str], list[int]]:
         """Noun phrases for a scene, and the segmentation label of what each of them names."""
-        present = {(item["colour"], item["shape"]) for item in scene}
-        absent = [item for item in self.vocabulary if (item["colour"], item["shape"]) not in present]
-        texts, labels = [], []
+        absent, texts, labels = self.absent(scene), [], []
         order = rng.permutation(len(scene))  # without repeats, so that the kinds of one scene are told apart
         for number in range(self.stage.phrases):
             if number >= len(order) or rng.random() < ABSENT_SHARE:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, cast
 
 import numpy as np
@@ -11,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from ...datasets.documents import PLACE_TOKENS, write_documents
-from ...datasets.sampling import ShuffledOrder
 from ..backbones.language import LanguageBackbone
 from ..backbones.packing import Packed, pack
 from ..config import HeadConfig, StageConfig
@@ -19,8 +19,8 @@ from ..heads.regression import RegressionHead
 from ..interfaces import Losses
 from ..objectives.next_token import next_token_loss
 from ..policy import Policy
-from .align import GroundingItems
 from .augmentation import colour_jitter, random_shift
+from .scenes import SceneBatches
 
 TEXT, PLACE, IMAGE = "text", "place", "image"
 
@@ -47,46 +47,26 @@ class DescribeBatch:
     is_pad: Tensor
 
 
-class DescribeBatches:
-    """Batch of a step, a pure function of (seed, step). Arguments as `AlignBatches`."""
+class DescribeBatches(SceneBatches):
+    """Batch of a step, a pure function of (seed, step)."""
 
-    def __init__(
-        self,
-        dataset: GroundingItems,
-        stage: StageConfig,
-        policy: Policy,
-        vocabulary: Sequence[Mapping[str, Any]],
-        seed: int,
-        rank: int = 0,
-        processes: int = 1,
-    ) -> None:
-        self.dataset, self.stage, self.policy, self.seed = dataset, stage, policy, seed
-        self.vocabulary = list(vocabulary)
-        self.order = ShuffledOrder(len(dataset), min(stage.batch_size, len(dataset)), seed)
-        self.rank, self.processes = rank, processes
-        self.tokenizer = policy.tokenizer
-        self.places = torch.tensor([self.tokenizer.words(token)[0] for token in PLACE_TOKENS])
+    @cached_property
+    def places(self) -> Tensor:
+        """Tokens of places, int64."""
+        return torch.tensor([self.policy.tokenizer.words(token)[0] for token in PLACE_TOKENS])
 
     def __call__(self, step: int) -> DescribeBatch:
-        rng = np.random.default_rng([self.seed, step, self.rank])
-        items = self.dataset.batch(self.order.indices(step)[self.rank :: self.processes])
+        items, rng = self.draw(step)
         self._shift(items, rng)
         documents = pack([self._documents(items, row, rng) for row in range(len(items["scene"]))])
         place = torch.isin(documents.ids, self.places)
         modality = torch.where(documents.said, place.long(), -1)
         device = self.policy.backbone.device
 
-        def tensor(array: np.ndarray) -> Tensor:
-            return torch.from_numpy(np.ascontiguousarray(array)).to(device)
-
         return DescribeBatch(
-            images={camera: tensor(items["images"][camera]) for camera in self.policy.cameras},
-            proprio=self.policy.proprio_normaliser.normalise(tensor(items["proprio"])),
-            instructions=list(items["instruction"]),
+            **self.demonstrated(items),
             documents=documents.to(device),
             modality=modality.to(device),
-            actions=self.policy.action_normaliser.normalise(tensor(items["actions"])),
-            is_pad=tensor(items["is_pad"]),
         )
 
     def _shift(self, items: dict[str, Any], rng: np.random.Generator) -> None:
@@ -108,11 +88,10 @@ class DescribeBatches:
         asked = [{"text": items["instruction"][row], "goal": items["goal"][row]}, *items["other_instructions"][row]]
         targets = [(str(one["text"]), one["goal"].get("target")) for one in asked]
         requests = [(text, names.index(target) + 1) for text, target in targets if target in names]
-        present = {(item["colour"], item["shape"]) for item in scene}
-        absent = [item for item in self.vocabulary if (item["colour"], item["shape"]) not in present]
+        absent = self.absent(scene)
         segmentation = items["segmentation"][next(iter(self.policy.cameras))][row]
         written = write_documents(scene, segmentation, requests, absent, objects is not None, self.stage.documents, rng)
-        words, ends = self.tokenizer.words, (self.tokenizer.start, self.tokenizer.end)
+        words, ends = self.policy.tokenizer.words, (self.policy.tokenizer.start, self.policy.tokenizer.end)
         return [([ends[0], *words(one.prompt)], [*words(one.answer), ends[1]]) for one in written]
 
 
