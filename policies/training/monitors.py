@@ -16,6 +16,7 @@ from .stability import Alarm
 
 OUTPUT, LOGIT, GRADIENT, USE = "output", "attention_logit", "gradient", "codebook_use"
 PATIENCE, WARM = 2, 10  # looks, of which there are fewer than steps
+LARGEST_LOGIT = 1e4  # beyond which trainings diverge (Wortsman et al. 2023, arXiv:2309.14322); fp16 ends at 65,504
 
 
 class Monitors:
@@ -32,6 +33,7 @@ class Monitors:
     def __init__(self, parts: Mapping[str, nn.Module], config: StabilityConfig) -> None:
         self.config = config
         self.alarms: dict[str, Alarm] = {}
+        self.beyond: set[str] = set()
         self.layers: dict[str, nn.Module] = {}
         self.attentions: dict[str, nn.Module] = {}
         self.codebooks: dict[str, nn.Module] = {}
@@ -74,7 +76,8 @@ class Monitors:
     def read(self) -> list[str]:
         """After the backward pass: take in gradients and codebooks too; what is out of the ordinary, in words.
 
-        Each layer has an alarm of its own, which sounds once and then only after it has been quiet.
+        Each layer has an alarm of its own, which sounds once and then only after it has been quiet. Attention logits
+        have a limit, too: they can grow so steadily that it becomes usual.
         """
         for name, layer in self.layers.items():
             found = [p.grad for p in layer.parameters() if p.grad is not None]
@@ -91,6 +94,13 @@ class Monitors:
             trouble = alarm(value)
             if trouble and not was_far:
                 told.append(trouble)
+        beyond = {name for name, value in self.values.items() if name.startswith(LOGIT) and value > LARGEST_LOGIT}
+        told += [
+            f"{name} is {self.values[name]:.3g}: beyond {LARGEST_LOGIT:g} attention hardly learns, and half precision "
+            "overflows soon; lower the learning rate, or normalise queries and keys"
+            for name in sorted(beyond - self.beyond)
+        ]
+        self.beyond = beyond
         return told
 
     def _output(self, name: str) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from deixis.policies.backbones.decoder import Decoder
 from deixis.policies.backbones.text import TextBlock, TextTower
 from deixis.policies.config import DecoderConfig, StabilityConfig
+from deixis.policies.objectives.next_token import next_token_loss
 from deixis.policies.training.log import StageProgress
 from deixis.policies.training.monitors import Monitors
 from deixis.policies.training.train import train
@@ -135,3 +137,40 @@ def test_a_resumed_run_has_each_look_once_and_a_new_one_none_of_the_old(
     train(tiny_config(stability=OPTIONS, seed=1, overwrite=True), toy_store, tmp_path)
     assert looks() == [(stage, step) for stage in ("align", "imitate") for step in range(1, 7)]
     assert not (tmp_path / "events.jsonl").exists()
+
+
+# A configuration of the fusion route's decoder that runs away without query-key norm and z-loss, and trains with them.
+
+
+def trained(stable: bool, steps: int = 100) -> tuple[list[float], list[float], list[int]]:
+    """Losses, largest attention logits, and the steps of alarms about these; counting upwards in steps of 1 to 3."""
+    torch.manual_seed(0)
+    decoder = Decoder(DecoderConfig(width=64, layers=2, heads=2, query_key_norm=stable), 200)
+    optimiser = torch.optim.AdamW(decoder.parameters(), 0.3, betas=(0.9, 0.95), weight_decay=0.0)
+    monitors = Monitors({"decoder": decoder}, StabilityConfig(monitor_every=1))
+    generator = torch.Generator().manual_seed(0)
+    losses, logits, alarms = [], [], []
+    for step in range(steps):
+        optimiser.param_groups[0]["lr"] = 0.3 * min(1.0, (step + 1) / 50)
+        start = torch.randint(0, 200, (16, 1), generator=generator)
+        ids = (start + torch.randint(1, 4, (16, 1), generator=generator) * torch.arange(24)) % 200
+        with monitors.looking():
+            predicted = decoder.logits(decoder(decoder.embed(ids), torch.ones_like(ids, dtype=torch.bool)))
+        loss = next_token_loss(predicted, ids, torch.zeros_like(ids), {"text": 1.0}, 1e-4 if stable else 0.0)
+        optimiser.zero_grad()
+        loss.total.backward()
+        alarms += [step for told in monitors.read() if told.startswith("attention_logit")]
+        optimiser.step()
+        losses.append(float(loss.parts["text"]))
+        logits.append(max(value for name, value in monitors.values.items() if name.startswith("attention_logit")))
+    return losses, logits, alarms
+
+
+def test_query_key_norm_and_z_loss_keep_a_training_that_runs_away_without_them() -> None:
+    losses, logits, alarms = trained(stable=True)
+    assert np.mean(losses[-10:]) < 1.6 and max(logits) < 500 and not alarms
+    losses, logits, alarms = trained(stable=False)
+    assert np.mean(losses[-10:]) > min(losses) + 0.2, "the loss has turned and risen again"
+    assert np.mean(losses[-10:]) > 2.5
+    overflow = next(step for step, value in enumerate(logits) if value > torch.finfo(torch.float16).max)
+    assert alarms and alarms[0] < overflow, "told before half precision would have had no number for it"
