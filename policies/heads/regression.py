@@ -16,10 +16,7 @@ def masked_l1(predicted: Tensor, actions: Tensor, is_pad: Tensor) -> Tensor:
 
 
 class RegressionHead(ActionHead):
-    """An MLP from the context to the chunk, plus a linear map for what has to be exact; deterministic.
-
-    Arguments as `DiffusionHead`.
-    """
+    """An MLP from the context to the chunk, deterministic. Arguments as `DiffusionHead`."""
 
     def __init__(self, config: HeadConfig, horizon: int, action_dim: int, num_tokens: int, token_width: int) -> None:
         super().__init__()
@@ -27,13 +24,10 @@ class RegressionHead(ActionHead):
         self.conditioning = Conditioning(num_tokens, token_width, config.context_width, config.dropout)
         self.trunk = residual_trunk(config.context_width, config.denoiser_width, config.denoiser_blocks)
         self.out = nn.Linear(config.denoiser_width, horizon * action_dim)
-        self.line = nn.Linear(num_tokens * token_width, horizon * action_dim, bias=False)
-        nn.init.zeros_(self.line.weight)
 
     def predict(self, context: TokenGroup) -> Tensor:
         """The chunk [B, Tp, A], unclipped."""
-        flat = (context.tokens * context.mask[..., None]).flatten(1)
-        return (self.out(self.trunk(self.conditioning(context))) + self.line(flat)).unflatten(1, self.shape)
+        return self.out(self.trunk(self.conditioning(context))).unflatten(1, self.shape)
 
     def loss(self, context: TokenGroup, actions: Tensor, is_pad: Tensor) -> Losses:
         """Mean absolute error; see `ActionHead.loss`."""
