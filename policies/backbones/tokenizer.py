@@ -29,13 +29,13 @@ class TextTokenizer:
     """
 
     def __init__(self, tokenizer: Tokenizer, max_tokens: int) -> None:
-        pad, start = tokenizer.token_to_id(PAD), tokenizer.token_to_id(START)
+        pad, unknown, start = (tokenizer.token_to_id(token) for token in (PAD, UNKNOWN, START))
         missing = [token for token in (PAD, UNKNOWN, START) if tokenizer.token_to_id(token) is None]
-        if pad is None or start is None or missing:
+        if pad is None or unknown is None or start is None or missing:
             raise ValueError(f"tokenizer.json: special tokens {missing} are missing; was it written by deixis?")
         self._tokenizer = tokenizer
         self._max_tokens = max_tokens
-        self._pad, self._start = pad, start
+        self._pad, self._unknown, self._start = pad, unknown, start
         self._known: dict[str, list[int]] = {}
 
     @classmethod
@@ -104,6 +104,16 @@ class TextTokenizer:
                 f"tokenizer.json: special token {END} is missing; this one is of a backbone that only reads"
             )
         return end
+
+    @property
+    def unknown(self) -> int:
+        """The token for what is no known word, or is hidden."""
+        return self._unknown
+
+    @property
+    def first_word(self) -> int:
+        """The first entry after the special tokens of a tokenizer that was trained here."""
+        return len(self._tokenizer.get_added_tokens_decoder())
 
     def words(self, text: str) -> list[int]:
         """Token ids of a text, without a start, and not cut."""

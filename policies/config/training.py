@@ -67,9 +67,11 @@ class StageConfig:
         trainable: module name -> scale of the learning rate. Modules: "image", "text", "grounding" of the modular
             route, "vision", "bridge", "decoder" and "adapter" of the compositional one, "codebook", "decoder" and
             "adapter" of early fusion, "projector", "head"; in "align"
-            also "contrastive" (modular) and "action", in "perceive" "points", their own heads. Absent or 0 is frozen.
-        losses: loss name -> weight. "align": grounding, contrastive, action; with a language model text, place, z,
-            action and, where pictures are words, image; "codebook": reconstruction; other stages: action.
+            also "contrastive" and "signals" (modular) and "action", in "perceive" "points", their own heads. Absent or
+            0 is frozen.
+        losses: loss name -> weight. "align": grounding, contrastive, action, and, off where they have no weight,
+            region_phrase, patch_word, masked_text, masked_image; with a language model text, place, z, action and,
+            where pictures are words, image; "codebook": reconstruction; other stages: action.
         gradient_surgery: losses that pull against each other lose what they disagree about (PCGrad); a backward pass
             for each of them.
         betas: AdamW's moments.
@@ -135,7 +137,7 @@ def align_stage() -> StageConfig:
         steps=900,
         batch_size=64,
         lr=2e-3,
-        trainable={"image": 1.0, "text": 1.0, "grounding": 1.0, "projector": 1.0, "contrastive": 1.0, "action": 1.0},
+        trainable=dict.fromkeys(("image", "text", "grounding", "projector", "contrastive", "signals", "action"), 1.0),
         losses={"grounding": 1.0, "contrastive": 0.1, "action": 0.5},
         ema_decay=0.995,
     )

@@ -24,6 +24,7 @@ from ..objectives.grounding import grounding_loss, mask_targets, place_error
 from ..policy import Policy
 from .augmentation import colour_jitter, random_shift
 from .scenes import SceneBatches
+from .signals import AlignSignals
 
 NOT_THERE = 254  # a label that no pixel has: object labels count from 1, the robot is 255
 ABSENT_SHARE = 0.2  # phrases that name nothing in the scene, so that "not visible" is learned
@@ -41,6 +42,7 @@ class AlignBatch:
         instructions: B texts.
         others: B * J instructions that could be asked in the same scenes, J per image.
         phrases: B * K noun phrases, K per image.
+        kinds: int64 [B, K], which thing of the vocabulary each of them names; -1 for none that is there.
         labels: uint8 [B, J * R + K], the segmentation label that each role of each of these and each phrase names.
         valid: bool [B, J * R + K], False where the object of a role is not in the scene's list.
         captions: captions of the first images of the batch.
@@ -55,6 +57,7 @@ class AlignBatch:
     instructions: list[str]
     others: list[str]
     phrases: list[str]
+    kinds: Tensor
     labels: Tensor
     valid: Tensor
     captions: list[str]
@@ -89,6 +92,7 @@ class AlignBatches(SceneBatches):
             segmentation={camera: self.tensor(items["segmentation"][camera]) for camera in self.policy.cameras},
             others=[other["text"] for more in others for other in more],
             phrases=[text for texts, _ in words for text in texts],
+            kinds=self.tensor(np.array([self._kinds(s, named) for s, (_, named) in zip(scenes, words, strict=True)])),
             labels=labels.clamp_min(0).to(torch.uint8).to(device),
             valid=(labels >= 0).to(device),
             captions=[
@@ -97,6 +101,12 @@ class AlignBatches(SceneBatches):
             overlap=self.tensor(_overlap(scenes[: self.stage.captions])),
             progress=step / max(1, self.stage.steps),
         )
+
+    def _kinds(self, scene: Sequence[Mapping[str, Any]], labels: Sequence[int]) -> list[int]:
+        """The place in the vocabulary of what each label is; -1 for what is not there."""
+        known = {(item["colour"], item["shape"]): i for i, item in enumerate(self.vocabulary)}
+        kinds = [known.get((item["colour"], item["shape"]), -1) for item in scene]
+        return [-1 if label == NOT_THERE else kinds[label - 1] for label in labels]
 
     def _phrases(self, scene: Sequence[Mapping[str, Any]], rng: np.random.Generator) -> tuple[list[str], list[int]]:
         """Noun phrases for a scene, and the segmentation label of what each of them names."""
@@ -142,6 +152,7 @@ class AlignObjective(nn.Module):
         self.slow: Momentum[ModularBackbone] | None = None
         if stage.losses.get("contrastive", 0) and stage.contrast.distillation:
             self.slow = Momentum(backbone, stage.contrast.momentum)
+        self.signals = AlignSignals(backbone, config.backbone, stage.losses)
         self.action = RegressionHead(
             side, config.action_horizon, policy.spec.action.dim, backbone.num_tokens, backbone.width
         )
@@ -153,7 +164,8 @@ class AlignObjective(nn.Module):
     @property
     def parts(self) -> dict[str, nn.Module]:
         """Modules by the name a stage calls them."""
-        return {**self.policy.parts, "contrastive": self.contrastive, "action": self.action}
+        own = {"contrastive": self.contrastive, "action": self.action}
+        return {**self.policy.parts, **own, "signals": self.signals}
 
     def forward(self, batch: AlignBatch) -> Losses:
         backbone, stage = self._backbone, self.stage
@@ -164,9 +176,10 @@ class AlignObjective(nn.Module):
         if batch.others:
             others = backbone.encode_text(batch.others).roles
             queries = torch.cat([queries, others.reshape(size, -1, others.shape[-1])], dim=1)
+        named = queries[:, :0]
         if phrases:
-            named = backbone.encode_text(batch.phrases).roles[:, 0]
-            queries = torch.cat([queries, named.unflatten(0, (size, phrases))], dim=1)
+            named = backbone.encode_text(batch.phrases).roles[:, 0].unflatten(0, (size, phrases))
+            queries = torch.cat([queries, named], dim=1)
         grids, targets, shifts, seen_images = [], [], [], []
         for i, camera in enumerate(self.policy.cameras):
             moved = random_shift(batch.images[camera], batch.segmentation[camera], stage.shift_pixels)
@@ -188,6 +201,7 @@ class AlignObjective(nn.Module):
             shown = pool_cells([grid[: len(batch.captions)] for grid in grids])
             slow = self._slow_pair(seen_images, batch.captions) if self.slow is not None else None
             parts["contrastive"] = self.contrastive(shown, pooled, batch.overlap, batch.progress, slow)
+        parts |= self._signals(batch, grids[0], seen_images[0], named, targets[0])
         if stage.losses.get("action", 0):
             encoded = backbone.read(grids, [scores[:, : len(ROLES)] for scores in logits])
             parts["action"] = self._action_loss(encoded, text, batch)
@@ -196,6 +210,22 @@ class AlignObjective(nn.Module):
         seen = torch.stack(visible).float()
         parts["place_error"] = (torch.stack(places) * seen).sum() / seen.sum().clamp_min(1)
         return Losses(total, {name: part.detach() for name, part in parts.items()}, terms)
+
+    def _signals(
+        self, batch: AlignBatch, grid: Tensor, images: Tensor, named: Tensor, target: Tensor
+    ) -> dict[str, Tensor]:
+        """Further losses that the stage gives a weight, in the first camera's view."""
+        signals, backbone, parts = self.signals, self._backbone, {}
+        if "region_phrase" in signals.wanted and named.shape[1]:
+            parts["region_phrase"] = signals.region_phrase(grid, named, target[:, -named.shape[1] :], batch.kinds)
+        if "patch_word" in signals.wanted:
+            text = backbone.encode_text(batch.captions)
+            parts["patch_word"] = signals.patch_word(grid[: len(batch.captions)], text.states, text.mask)
+        if "masked_text" in signals.wanted:
+            parts["masked_text"] = signals.masked_text(backbone, batch.captions)
+        if "masked_image" in signals.wanted:
+            parts["masked_image"] = signals.masked_image(backbone, images)
+        return parts
 
     @torch.no_grad()
     def _slow_pair(self, images: Sequence[Tensor], captions: Sequence[str]) -> tuple[Tensor, Tensor]:
