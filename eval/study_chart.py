@@ -17,13 +17,14 @@ def chart_of_suites(suites: Mapping[str, METRICS], path: Path) -> None:
         dict.fromkeys(name for metrics in suites.values() for name in metrics if "success_rate" in metrics[name])
     )
     with _figure(path) as axes:
+        axes.set_xticks(range(len(suites)), list(suites))
         for marker, name in zip(_MARKERS * len(names), names, strict=False):
-            known = [suite for suite, metrics in suites.items() if name in metrics]
-            rates = [100 * suites[suite][name]["success_rate"] for suite in known]
-            axes.plot(known, rates, marker=marker, label=name)
+            known = [(place, metrics[name]) for place, metrics in enumerate(suites.values()) if name in metrics]
+            rates = [100 * values["success_rate"] for _, values in known]
+            axes.plot([place for place, _ in known], rates, marker=marker, label=name)
         axes.set_ylim(-3, 103)
         axes.set_ylabel("success, %")
-        axes.legend(frameon=False)
+        _names_beside(axes)
 
 
 def chart_of_speed(metrics: METRICS, path: Path) -> None:
@@ -43,8 +44,12 @@ def chart_of_speed(metrics: METRICS, path: Path) -> None:
         axes.set_ylim(0, 1.02)
         axes.set_xlabel("milliseconds for a chunk of actions, batch 1, one core")
         axes.set_ylabel("score")
-        # Beside the axes: good variants are close to each other, and names at their points would lie on each other.
-        axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=9)
+        _names_beside(axes)
+
+
+def _names_beside(axes: Any) -> None:
+    """Beside the axes: good variants are close to each other, and names among them would hide them."""
+    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=9)
 
 
 @contextmanager
