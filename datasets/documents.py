@@ -6,7 +6,7 @@ that nothing there has that name.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -71,8 +71,9 @@ def write_documents(
     still: bool,
     count: int,
     rng: np.random.Generator,
+    kinds: Mapping[str, float] = KINDS,
 ) -> list[Document]:
-    """Documents about one picture, of random kinds (`KINDS`) in random languages.
+    """Documents about one picture, of random kinds in random languages.
 
     Args:
         scene: its objects; object i has label i + 1.
@@ -82,8 +83,13 @@ def write_documents(
         still: whether the objects are where `scene` says; without it nothing is asked that moving them changes.
         count: how many.
         rng: of every choice.
+        kinds: how often each is drawn, in proportion.
+
+    Raises ValueError for kinds that there are not (`KINDS`), a negative share, or none above 0.
     """
-    drawn = rng.choice(list(KINDS), size=count, p=list(KINDS.values()))
+    if not set(kinds) <= set(KINDS) or min(kinds.values(), default=0) < 0 or not sum(kinds.values()) > 0:
+        raise ValueError(f"kinds of documents: found {dict(kinds)}, wanted shares of {', '.join(KINDS)}, one above 0")
+    drawn = rng.choice(list(kinds), size=count, p=np.array(list(kinds.values())) / sum(kinds.values()))
     return [_document(str(kind), scene, segmentation, requests, absent, still, rng) for kind in drawn]
 
 

@@ -80,6 +80,7 @@ class StageConfig:
         phrases: noun phrases grounded per image, of objects in the scene and, some, of what is not there ("align").
         instructions: instructions grounded per image, drawn from all that could be asked in its scene ("align").
         documents: texts about each image that a language model is to say: captions, answers, places ("align").
+        mixture: how often each kind of these is drawn, in proportion: caption, question, place; empty takes 2 : 3 : 5.
         captions: images per batch that also take part in the contrastive loss ("align").
         contrast: how, where the stage has the loss "contrastive" ("align").
         shift_pixels: largest random image shift, pixels ("align").
@@ -108,6 +109,7 @@ class StageConfig:
     phrases: int = 6
     instructions: int = 2
     documents: int = 6
+    mixture: dict[str, float] = field(default_factory=dict)
     captions: int = 24
     contrast: ContrastConfig = field(default_factory=ContrastConfig)
     shift_pixels: int = 2

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ...datasets.documents import PLACE_TOKENS, write_documents
+from ...datasets.documents import KINDS, PLACE_TOKENS, write_documents
 from ..backbones.language import LanguageBackbone
 from ..backbones.packing import Packed, pack
 from ..config import HeadConfig, StageConfig
@@ -90,7 +90,8 @@ class DescribeBatches(SceneBatches):
         requests = [(text, names.index(target) + 1) for text, target in targets if target in names]
         absent = self.absent(scene)
         segmentation = items["segmentation"][next(iter(self.policy.cameras))][row]
-        written = write_documents(scene, segmentation, requests, absent, objects is not None, self.stage.documents, rng)
+        still, mixture = objects is not None, self.stage.mixture or KINDS
+        written = write_documents(scene, segmentation, requests, absent, still, self.stage.documents, rng, mixture)
         words, ends = self.policy.tokenizer.words, (self.policy.tokenizer.start, self.policy.tokenizer.end)
         return [([ends[0], *words(one.prompt)], [*words(one.answer), ends[1]]) for one in written]
 

@@ -94,3 +94,16 @@ def test_lasting_questions_have_answers_that_moving_objects_leaves() -> None:
         seeds = range(30)
         before, after = ([question(kind, of, np.random.default_rng(s), "en") for s in seeds] for of in (scene, moved))
         assert (before == after) == (kind in LASTING_KINDS), kind
+
+
+def test_kinds_are_drawn_in_their_proportion() -> None:
+    def drawn(kinds: dict[str, float]) -> list[str]:
+        written = write_documents(SCENE, SEGMENTATION, [], [], True, 1000, np.random.default_rng(0), kinds)
+        return [document.kind for document in written]
+
+    assert set(drawn({"caption": 3})) == {"caption"}
+    shares = drawn({"caption": 1, "place": 3})
+    assert 0.7 < shares.count("place") / 1000 < 0.8 and set(shares) == {"caption", "place"}
+    for wrong in ({"riddle": 1.0}, {"caption": -1.0, "place": 2.0}, {"caption": 0.0}, {}):
+        with pytest.raises(ValueError, match="kinds of documents: found"):
+            drawn(wrong)
