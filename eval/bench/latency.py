@@ -104,6 +104,7 @@ def _count(config: HeadConfig) -> int:
 
     policy = _policy(next(iter(heads().values())))
     backbone, horizon, dim = policy.backbone, policy.config.action_horizon, policy.spec.action.dim
+    config = replace(config, sampler="ddim")  # another sampler's tables refuse to be described only
     with torch.device("meta"):
         head = build_head(config, horizon, dim, backbone.num_tokens, backbone.width)
     return sum(p.numel() for p in head.parameters())
