@@ -183,6 +183,8 @@ def train(config: RunConfig, store: str | None, checked: GateReport | None = Non
 
         training, watch = config.training(), None
         write_sections(config, vars(training).keys() - {"overwrite"}, out / "config.yaml")
+        if config.watch.alignment_every and training.policy.backbone.kind == "state":
+            raise StepError("watch.alignment_every: the backbone 'state' sees and reads nothing; set it to 0")
         if config.watch.alignment_every or config.watch.rollout_every:
             from .eval.watchers import make_watch
 
@@ -208,10 +210,8 @@ def collapse(config: RunConfig, command: Sequence[str], checkpoint: str | None, 
 
     out = Path(config.out)
     found = judge_collapse(_existing(checkpoint or out / "policy", "deixis train"), config.eval, out)
-    path = Path(record) if record else out / "collapse.json"
-    make_record(path.stem, shlex.join(["deixis", *command]), found, []).write(path)
     show_collapse(found)
-    print(f"record: {path}")
+    _write_found(found, command, Path(record) if record else out / "collapse.json")
 
 
 def alignment(config: RunConfig, command: Sequence[str], checkpoint: str | None, record: str | None) -> None:
@@ -227,9 +227,12 @@ def alignment(config: RunConfig, command: Sequence[str], checkpoint: str | None,
     env = make_env(suite, policy)
     found = judge_alignment(policy, gather_scenes(env, suite, tuple(policy.cameras), config.eval.episodes))
     env.close()
-    path = Path(record) if record else out / "alignment.json"
-    make_record(path.stem, shlex.join(["deixis", *command]), found, []).write(path)
     show_alignment(found)
+    _write_found(found, command, Path(record) if record else out / "alignment.json")
+
+
+def _write_found(found: dict[str, Any], command: Sequence[str], path: Path) -> None:
+    make_record(path.stem, shlex.join(["deixis", *command]), found, []).write(path)
     print(f"record: {path}")
 
 
@@ -276,7 +279,8 @@ def _check_names(config: RunConfig) -> None:
     from .envs.suites import suite_named
     from .envs.tabletop.splits import SPLITS
 
-    for section, name in (("collect", config.collect.suite), ("eval", config.eval.suite)):
+    sections = {"collect": config.collect, "eval": config.eval, "watch": config.watch}
+    for section, name in ((section, part.suite) for section, part in sections.items()):
         try:
             suite_named(name)
         except ValueError as error:

@@ -44,6 +44,10 @@ class Suite:
 
         return gymnasium.make(self.env_id, **{**self.env_kwargs, **overrides})
 
+    def turn(self, number: int) -> tuple[str, int]:
+        """Task and index of an evaluation's episode of this number, from 0: tasks take turns, indices begin at 0."""
+        return self.tasks[number % len(self.tasks)], number // len(self.tasks)
+
     def episode_seed(self, task: str, index: int) -> int:
         """Seed of the scene of evaluation episode `index` of `task`: never one that a demonstration used."""
         if self.first_seed is not None:

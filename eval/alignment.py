@@ -33,6 +33,7 @@ from ..policies.policy import Policy
 from .statistics import proportion
 
 RECALL_AT = (1, 5, 10)
+MOST_REPEATS = 500  # scenes in a row whose objects have been seen
 KINDS_COMPARED = 10  # of objects: one that is there against nine that are not
 QUESTIONS = ("colour", "shape", "count", "presence", "relation", "where", "further", "extreme", "nearest")
 
@@ -53,13 +54,18 @@ class Scenes:
 def gather_scenes(env: gymnasium.Env, suite: Suite, cameras: Sequence[str], count: int) -> Scenes:
     """The first `count` scenes of a suite that differ in what is there, as their episodes begin.
 
-    Raises ValueError where the environment does not say what is there.
+    Raises ValueError where the environment does not say what is there, or where another scene has not come for long.
     """
     images: dict[str, list[np.ndarray]] = {camera: [] for camera in cameras}
     objects, known = [], set()
-    number = 0
+    number = last = 0
     while len(objects) < count:
-        task, index = suite.tasks[number % len(suite.tasks)], number // len(suite.tasks)
+        if number - last > MOST_REPEATS:
+            raise ValueError(
+                f"suite {suite.name!r}: found {len(objects)} scenes with different objects, wanted {count}; ask for "
+                "fewer"
+            )
+        task, index = suite.turn(number)
         number += 1
         observation, info = env.reset(seed=suite.episode_seed(task, index), options={"task": task})
         if "scene" not in info:
@@ -68,6 +74,7 @@ def gather_scenes(env: gymnasium.Env, suite: Suite, cameras: Sequence[str], coun
         if kinds in known:  # two scenes of the same objects have the same captions
             continue
         known.add(kinds)
+        last = number
         objects.append(info["scene"])
         for camera in cameras:
             images[camera].append(np.array(observation[camera_stream(camera)], np.uint8))

@@ -106,20 +106,18 @@ def judge_pair(
     actions: list[np.ndarray] = []
     moved: dict[str, list[float]] = {REDRAWN: []}
     for own, donor, episode in ((0, 1, pair.first), (1, 0, pair.second)):
+        intact = {at: _first_action(policy, seen[own][at], at) for at in range(0, len(seen[own]), EVERY)}
         seed = suite.policy_seed(*episode)
         for modality, how in product(_modalities(policy), REPLACEMENTS):
             alter = _alteration(policy, modality, seen[donor] if how == "other" else None, seed)
             name = f"{modality}-{how}"
             records.append(replace(run(*episode, through=_counted(alter)), condition=name))
             moved.setdefault(name, [])
-            for at in range(0, len(seen[own]), EVERY):
-                here = seen[own][at]
-                moved[name].append(
-                    _distance(_first_action(policy, here, at), _first_action(policy, alter(here, at), at))
-                )
-        for at in range(0, len(seen[own]), EVERY):
-            actions.append(_first_action(policy, seen[own][at], at))
-            moved[REDRAWN].append(_distance(actions[-1], _first_action(policy, seen[own][at], at + 1_000_003)))
+            for at, action in intact.items():
+                moved[name].append(_distance(action, _first_action(policy, alter(seen[own][at], at), at)))
+        for at, action in intact.items():
+            actions.append(action)
+            moved[REDRAWN].append(_distance(action, _first_action(policy, seen[own][at], at + 1_000_003)))
     same_words = records[0].instruction == records[1].instruction
     return PairOutcome(records, np.stack(actions), {k: np.array(v) for k, v in moved.items()}, same_words)
 

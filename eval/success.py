@@ -37,7 +37,7 @@ def plan(suite: Suite, config: EvalConfig) -> list[EpisodeJob]:
     Tasks take turns and indices begin at 0, so all conditions share their scenes as far as both go.
     """
     return [
-        EpisodeJob(condition, suite.tasks[number % len(suite.tasks)], number // len(suite.tasks))
+        EpisodeJob(condition, *suite.turn(number))
         for condition in config.conditions
         for number in range(config.episodes_of(condition))
     ]

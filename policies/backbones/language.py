@@ -122,15 +122,12 @@ class LanguageBackbone(SeeingBackbone):
     def assemble(self, frames: Tensor, proprio: Tensor, texts: TokenIds) -> TokenGroup:
         batch, joints = len(proprio), self.projector
         with self._autocast():
-            seen = self._enter(frames)
             steps = joints.proprio_in(proprio)
             words = self.decoder.embed(texts.ids)
             readouts = joints.readouts.to(words.dtype).expand(batch, -1, -1)
-            inside = [] if self.looks else [seen]
-            embedded = torch.cat([part.to(words.dtype) for part in (*inside, steps, words, readouts)], dim=1)
+            embedded, seen = self._begin(frames, torch.cat([steps.to(words.dtype), words, readouts], dim=1))
             kept = texts.mask.new_ones(batch, embedded.shape[1] - words.shape[1] - readouts.shape[1])
             mask = torch.cat([kept, texts.mask, texts.mask.new_ones(readouts.shape[:2])], dim=1)
-            seen = seen if self.looks else None
             cache = self.decoder.new_cache(batch) if self.lends else None
             states = self.decoder(embedded, mask, seen, cache=cache)
             read = joints.out(states[:, -readouts.shape[1] :])
@@ -145,13 +142,12 @@ class LanguageBackbone(SeeingBackbone):
         The instant stands where the last step of a window stands.
         """
         with self._autocast():
-            seen = self._enter(frames[:, None])
             words = self.decoder.embed(packed.ids)
-            prefix = 0 if self.looks else seen.shape[1]
-            embedded = words if self.looks else torch.cat([seen.to(words.dtype), words], dim=1)
+            embedded, seen = self._begin(frames[:, None], words)
+            prefix = embedded.shape[1] - words.shape[1]
             first = torch.arange(prefix, device=words.device).expand(len(words), -1)
             positions = torch.cat([first, prefix + packed.position], dim=1)
-            states = self.decoder(embedded, packed_mask(prefix, packed), seen if self.looks else None, positions)
+            states = self.decoder(embedded, packed_mask(prefix, packed), seen, positions)
             return self.decoder.logits(states if whole else states[:, prefix:]).float()
 
     @torch.inference_mode()
@@ -166,12 +162,12 @@ class LanguageBackbone(SeeingBackbone):
         ids = nn.utils.rnn.pad_sequence(rows, batch_first=True).to(self.device)
         given = torch.arange(ids.shape[1], device=self.device) < lengths[:, None]
         with self._autocast():
-            seen = self._enter(self.encode_frames({camera: x.to(self.device) for camera, x in images.items()})[:, None])
+            frames = self.encode_frames({camera: x.to(self.device) for camera, x in images.items()})
             words = self.decoder.embed(ids)
-            embedded = words if self.looks else torch.cat([seen.to(words.dtype), words], dim=1)
+            embedded, seen = self._begin(frames[:, None], words)
             before = embedded.shape[1] - words.shape[1]
             mask = torch.cat([given.new_ones(len(rows), before), given], dim=1)
-            seen, cache = seen if self.looks else None, self.decoder.new_cache(len(rows))
+            cache = self.decoder.new_cache(len(rows))
             states = self.decoder(embedded, mask, seen, cache=cache).float()
         reader = DecoderReader(self.decoder, cache, mask, seen, self.bf16)
         state = states[torch.arange(len(rows), device=self.device), before + lengths - 1]
@@ -214,7 +210,11 @@ class LanguageBackbone(SeeingBackbone):
         each = -F.cross_entropy(logits.transpose(1, 2), ids, reduction="none").masked_fill(~said, 0.0)
         return each.new_zeros(len(frames), documents).scatter_add_(1, packed.document[:, 1:].clamp_min(0), each)
 
-    def _enter(self, frames: Tensor) -> Tensor:
-        """Encoded frames [B, T, cameras, P, ...], the last T steps, to decoder tokens [B, T * cameras * M, width]."""
+    def _begin(self, frames: Tensor, rest: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The sequence of encoded frames [B, T, cameras, P, ...], the last T steps, and the rest [B, L, width].
+
+        Where gated layers look at the frames, the sequence is the rest alone, and beside it is what they look at.
+        """
         crossed = self.enter(frames.flatten(0, 2)).unflatten(0, frames.shape[:3])
-        return (crossed + self.projector.view[-frames.shape[1] :]).flatten(1, 3)
+        seen = (crossed + self.projector.view[-frames.shape[1] :]).flatten(1, 3)
+        return (rest, seen) if self.looks else (torch.cat([seen.to(rest.dtype), rest], dim=1), None)

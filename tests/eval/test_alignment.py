@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+import gymnasium
 import numpy as np
 import pytest
 import torch
@@ -91,6 +93,16 @@ def test_scenes_differ_in_what_is_there_and_are_those_of_the_episodes(scenes: Sc
     kinds = [tuple(sorted((str(item["colour"]), item["shape"]) for item in objects)) for objects in scenes.objects]
     assert len(set(kinds)) == 24
     assert {len(x) for x in scenes.images.values()} == {24}
+
+
+def test_more_scenes_than_there_are_is_an_error_and_not_a_wait(scenes: Scenes) -> None:
+    class OneScene(gymnasium.Env):
+        def reset(self, **options: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+            return {"camera.front": np.zeros((4, 4, 3))}, {"scene": scenes.objects[0]}
+
+    assert len(gather_scenes(OneScene(), SUITE, ["front"], 1).objects) == 1
+    with pytest.raises(ValueError, match="found 1 scenes with different objects, wanted 2; ask for fewer"):
+        gather_scenes(OneScene(), SUITE, ["front"], 2)
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])

@@ -122,3 +122,15 @@ def test_settings_that_make_no_sense_are_refused(
 ) -> None:
     assert main(["train", *setting]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_what_cannot_be_looked_at_is_refused_before_anything_is_made(
+    tmp_path: Path, toy_store: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    assert main(["demo", "--watch.suite", "nowhere", "--out", str(out)]) == 1
+    assert "watch." in capsys.readouterr().err and not out.exists()
+    blind = ["--policy.backbone.kind", "state", "--watch.alignment_every", "5", "--out", str(out)]
+    assert main(["train", str(toy_store), *blind]) == 1
+    assert "watch.alignment_every: the backbone 'state'" in capsys.readouterr().err
+    assert not (out / "training.jsonl").exists()
