@@ -11,7 +11,7 @@ from ..config import BackboneConfig
 from .bridges import build_bridge
 from .language import LanguageBackbone, TokenIds
 from .tokenizer import TextTokenizer
-from .vision import VisionEncoder, build_vision
+from .vision import VisionEncoder, build_vision, shared_size
 
 
 class CompositionalBackbone(LanguageBackbone):
@@ -27,14 +27,8 @@ class CompositionalBackbone(LanguageBackbone):
         obs_horizon: int,
         tokenizer: TextTokenizer,
     ) -> None:
-        sizes = list(dict.fromkeys(cameras.values()))
-        if not sizes or (len(sizes) > 1 and not config.vision.resolution):
-            raise ValueError(
-                f"policy.backbone.kind {config.kind!r}: found cameras {dict(cameras)}, wanted at least one, and of "
-                "different sizes only with a vision.resolution to scale them to"
-            )
         super().__init__(config, cameras, proprio_dim, obs_horizon, tokenizer, tokenizer.size, config.bridge)
-        self.vision: VisionEncoder = build_vision(config.vision, sizes[0])
+        self.vision: VisionEncoder = build_vision(config.vision, shared_size(config.vision, cameras))
         tokens = self.vision.grid[0] * self.vision.grid[1]
         self.bridge = build_bridge(config.bridge, tokens, self.vision.width, self.decoder.width, self.decoder.heads)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -21,8 +20,14 @@ class Temperature(nn.Module):
     def __init__(self, start: float = 0.07) -> None:
         super().__init__()
         self.low, self.high = math.log(1 / WARMEST), math.log(1 / COLDEST)
-        place = (math.log(1 / start) - self.low) / (self.high - self.low)
-        self.place = nn.Parameter(torch.tensor(place).logit())
+        self.place = nn.Parameter(torch.zeros(()))
+        self.set(start)
+
+    @torch.no_grad()
+    def set(self, temperature: float) -> None:
+        """Begin at this temperature, or just within the limit that it lies at or beyond."""
+        place = (math.log(1 / temperature) - self.low) / (self.high - self.low)
+        self.place.copy_(torch.tensor(place).clamp(0.001, 0.999).logit())
 
     def forward(self) -> Tensor:
         return (self.low + (self.high - self.low) * self.place.sigmoid()).exp()
@@ -44,16 +49,20 @@ class JointEmbedding(nn.Module):
         self.text = nn.Linear(text_width, width)
         self.temperature = Temperature()
 
+    @torch.no_grad()
+    def take(self, image: Tensor, text: Tensor, temperature: float) -> None:
+        """A space learned elsewhere: maps of one camera's pooled image [width, Di] and of a pooled text [width, Dt].
+
+        Of several cameras, what they see is averaged.
+        """
+        cameras = self.image.in_features // image.shape[1]
+        self.image.weight.copy_(image.repeat(1, cameras) / cameras)
+        self.text.weight.copy_(text)
+        for layer in (self.image, self.text):
+            layer.bias.zero_()
+        self.temperature.set(temperature)
+
     def forward(self, images: Tensor, texts: Tensor) -> Tensor:
         """Cosines of pooled images [n, Di] and pooled texts [m, Dt] over the temperature: [n, m]."""
         seen, said = self.image(images.float()), self.text(texts.float())
         return self.temperature() * F.normalize(seen, dim=-1) @ F.normalize(said, dim=-1).T
-
-
-def pool_cells(features: Sequence[Tensor]) -> Tensor:
-    """Mean and maximum of each camera's features [n, ..., C] over what is between, side by side: [n, 2 * C * cameras].
-
-    Objects are small: the maximum tells that one is there, the mean how much of the view it fills.
-    """
-    flat = [feature.flatten(1, -2) for feature in features]
-    return torch.cat([part for cells in flat for part in (cells.mean(1), cells.amax(1))], dim=-1)

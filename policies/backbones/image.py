@@ -21,6 +21,15 @@ def cell_centres(height: int, width: int) -> Tensor:
     return torch.stack([u.expand(height, width), v[:, None].expand(height, width)], -1).reshape(-1, 2)
 
 
+def mean_and_peak(features: Tensor) -> Tensor:
+    """Mean and maximum of features [n, ..., C] over what is between, side by side: [n, 2 * C].
+
+    Objects are small: the maximum tells that one is there, the mean how much of the view it fills.
+    """
+    cells = features.flatten(1, -2)
+    return torch.cat([cells.mean(1), cells.amax(1)], dim=-1)
+
+
 class ResidualBlock(nn.Module):
     """Pre-activation residual block (He et al. 2016) with one GroupNorm (Wu and He 2018), a costly layer on a CPU."""
 

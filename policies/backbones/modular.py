@@ -1,4 +1,4 @@
-"""The modular backbone: an image tower per camera, a text tower, and grounding that joins them.
+"""The modular backbone: image towers, a text tower, and grounding that joins them.
 
 `encode_frames` costs nearly everything, `assemble` nearly nothing.
 """
@@ -13,11 +13,13 @@ from torch import Tensor, nn
 
 from ..config import BackboneConfig
 from ..interfaces import SeeingBackbone, TokenGroup
-from .embedding import JointEmbedding, pool_cells
+from .embedding import JointEmbedding
 from .grounding import Grounding
-from .image import STRIDE, ImageTower
-from .text import ROLES, QueryPool, TextFeatures, TextTower
+from .text import ROLES, QueryPool, TextFeatures
+from .text_models import build_text
 from .tokenizer import TextTokenizer
+from .views import TowerViews, build_views
+from .vision import Seen, TowerEncoder
 
 MIN_DEVIATION = 0.01  # what varies less is left small: it is noise
 
@@ -52,17 +54,25 @@ class StandardisedLinear(nn.Linear):
 class Projector(nn.Module):
     """Encoded frames, proprioception and instruction to tokens with learned type embeddings."""
 
-    def __init__(self, config: BackboneConfig, cameras: int, obs_horizon: int, proprio_dim: int) -> None:
+    def __init__(
+        self,
+        config: BackboneConfig,
+        cameras: int,
+        channels: int,
+        text_width: int,
+        obs_horizon: int,
+        proprio_dim: int,
+    ) -> None:
         super().__init__()
-        self.grounded_width = config.image_channels + Grounding.extra
+        self.grounded_width = channels + Grounding.extra
         self.points_width = 2 * config.key_points
         width = config.width
         self.cameras, self.obs_horizon = cameras, obs_horizon
         self.grounded = nn.ModuleList([StandardisedLinear(self.grounded_width, width) for _ in range(cameras)])
         self.points = nn.ModuleList([StandardisedLinear(self.points_width, width) for _ in range(cameras)])
         self.proprio = nn.Linear(proprio_dim, width)
-        self.intent = QueryPool(config.intent_queries, config.text_width)
-        self.text = nn.Linear(config.text_width, width)
+        self.intent = QueryPool(config.intent_queries, text_width)
+        self.text = nn.Linear(text_width, width)
         per_step = cameras * (len(ROLES) + 1) + 1
         self.types = nn.Parameter(torch.randn(obs_horizon * per_step + config.intent_queries, width) * 0.1)
 
@@ -112,6 +122,10 @@ class ModularBackbone(SeeingBackbone):
         proprio_dim: P.
         obs_horizon: To.
         tokenizer: of the texts.
+
+    Attributes:
+        channels: C of the features.
+        grids: (rows, columns) of each camera's features.
     """
 
     def __init__(
@@ -127,24 +141,23 @@ class ModularBackbone(SeeingBackbone):
         self.cameras = tuple(cameras)
         self.obs_horizon = obs_horizon
         self.tokenizer = tokenizer
-        channels = config.image_channels
-        # A module's dictionary cannot hold names with dots, a camera's name may have them: lists in camera order.
-        self.image = nn.ModuleList([ImageTower(size, channels, config.image_blocks) for size in cameras.values()])
-        self.text = TextTower(
-            tokenizer.size, config.max_text_tokens, config.text_width, config.text_layers, config.text_heads
-        )
+        self.image = build_views(config, cameras)
+        self.text = build_text(config, tokenizer)
+        self.channels, self.grids, words = self.image.width, self.image.grids, self.text.width
         self.grounding = nn.ModuleList(
             [
                 # The first camera searches by the words alone, each next one also by what those before it found.
                 Grounding(
-                    *((h // STRIDE, w // STRIDE), channels, config.text_width, config.grounding_width),
+                    *(grid, self.channels, words, config.grounding_width),
                     *(config.key_points, 3 * i + proprio_dim if i else 0),
                 )
-                for i, (h, w) in enumerate(cameras.values())
+                for i, grid in enumerate(self.grids)
             ]
         )
-        self.projector = Projector(config, len(self.cameras), obs_horizon, proprio_dim)
-        self.embedding = JointEmbedding(2 * channels * len(cameras), config.text_width, config.embedding_width)
+        self.projector = Projector(config, len(self.cameras), self.channels, words, obs_horizon, proprio_dim)
+        self.embedding = JointEmbedding(
+            self.image.summary_width * len(cameras), self.text.pooled_width, config.embedding_width
+        )
         self.width = config.width
         self.num_tokens = self.projector.types.shape[0]
 
@@ -176,10 +189,26 @@ class ModularBackbone(SeeingBackbone):
             return features
         return features.select(torch.tensor([place[text] for text in texts], device=self.device))
 
-    def image_features(self, camera: int, images: Tensor) -> Tensor:
-        """One camera's images [F, H, W, 3] (uint8, or float in [0, 1]) to features [F, h, w, C]."""
+    def see(self, camera: int, images: Tensor) -> Seen:
+        """One camera's images [F, H, W, 3] (uint8, or float in [0, 1]): features [F, h, w, C] and summary [F, S]."""
         with self._autocast():
-            return self.image[camera](images)
+            return self.image.see(camera, images)
+
+    def image_features(self, camera: int, images: Tensor) -> Tensor:
+        """The features of `see` [F, h, w, C]."""
+        with self._autocast():
+            return self.image.features(camera, images)
+
+    def glimpse(self, images: Tensor, drop: float) -> Tensor:
+        """A summary [F, S] of images that a random share of patches is left out of (`TowerEncoder.dropping`)."""
+        encoder = self.image.encoder if isinstance(self.image, TowerViews) else None
+        if not isinstance(encoder, TowerEncoder):
+            raise ValueError(
+                f"align.contrast.drop: found {drop}, wanted 0: only image towers of policy.backbone.vision.kind clip, "
+                "siglip and dinov2 can leave patches out"
+            )
+        with self._autocast(), encoder.dropping(drop):
+            return encoder.see(images).summary
 
     def ground(
         self, grids: Sequence[Tensor], phrases: Tensor, proprio: Tensor, shifts: Sequence[Tensor | None] = ()
@@ -214,8 +243,8 @@ class ModularBackbone(SeeingBackbone):
 
     @torch.no_grad()
     def compare(self, images: Mapping[str, Tensor], texts: Sequence[str]) -> Tensor:
-        grids = [self.image_features(i, images[camera].to(self.device)) for i, camera in enumerate(self.cameras)]
-        return self.embedding(pool_cells(grids), self.encode_text(texts).pooled)
+        seen = [self.see(i, images[camera].to(self.device)).summary for i, camera in enumerate(self.cameras)]
+        return self.embedding(torch.cat(seen, dim=-1), self.encode_text(texts).pooled)
 
     def standardise(self, frames: Tensor) -> None:
         self.projector.standardise(frames)

@@ -96,10 +96,15 @@ class TextTower(nn.Module):
         width: size of the states.
         layers: transformer blocks.
         heads: attention heads.
+
+    Attributes:
+        width: size of states and role phrases.
+        pooled_width: of the whole text's embedding.
     """
 
     def __init__(self, vocabulary: int, max_tokens: int, width: int, layers: int, heads: int) -> None:
         super().__init__()
+        self.width = self.pooled_width = width
         self.embedding = nn.Embedding(vocabulary, width)
         self.position = nn.Parameter(torch.randn(max_tokens, width) * 0.02)
         nn.init.normal_(self.embedding.weight, std=0.5)

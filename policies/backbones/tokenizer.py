@@ -26,11 +26,15 @@ class TextTokenizer:
     Args:
         tokenizer: a trained `tokenizers.Tokenizer` that knows the three special tokens.
         max_tokens: longest text in tokens, the start token included; longer ones are cut.
+
+    Attributes:
+        frames: whether the tokenizer, made elsewhere, frames and cuts texts as its makers did, without our start token.
     """
 
     def __init__(self, tokenizer: Tokenizer, max_tokens: int) -> None:
         pad, unknown, start = (tokenizer.token_to_id(token) for token in (PAD, UNKNOWN, START))
         missing = [token for token in (PAD, UNKNOWN, START) if tokenizer.token_to_id(token) is None]
+        self.frames = tokenizer.truncation is not None
         if pad is None or unknown is None or start is None or missing:
             raise ValueError(f"tokenizer.json: special tokens {missing} are missing; was it written by deixis?")
         self._tokenizer = tokenizer
@@ -60,11 +64,16 @@ class TextTokenizer:
         return cls(tokenizer, max_tokens)
 
     @classmethod
-    def extend(cls, text: str, max_tokens: int, marks: Sequence[str]) -> TextTokenizer:
-        """A tokenizer made elsewhere, as JSON of the tokenizers library, with our special tokens and marks added."""
+    def extend(cls, text: str, max_tokens: int, marks: Sequence[str], frames: bool = False) -> TextTokenizer:
+        """A tokenizer made elsewhere, as JSON of the tokenizers library, with our special tokens and marks added.
+
+        frames: texts get the tokens before and after that its own encoder was trained with.
+        """
         tokenizer = Tokenizer.from_str(text)
         tokenizer.no_padding()
         tokenizer.no_truncation()
+        if frames:
+            tokenizer.enable_truncation(max_tokens)
         tokenizer.add_special_tokens([PAD, UNKNOWN, START, *marks])
         return cls(tokenizer, max_tokens)
 
@@ -132,7 +141,8 @@ class TextTokenizer:
     def _ids(self, text: str) -> list[int]:
         ids = self._known.get(text)
         if ids is None:
-            ids = [self._start, *self.words(text)][: self._max_tokens]
+            framed = self._tokenizer.encode(text).ids if self.frames else [self._start, *self.words(text)]
+            ids = framed[: self._max_tokens] or [self._start]
             if len(self._known) < 65536:  # instructions repeat, free text need not: bound the memory
                 self._known[text] = ids
         return ids

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..config import VisionConfig
-from .image import STRIDE, ImageTower, to_unit_range
+from .image import STRIDE, ImageTower, mean_and_peak, to_unit_range
 
 CLIP_PIXELS = ((0.4815, 0.4578, 0.4082), (0.2686, 0.2613, 0.2758))  # mean and deviation that CLIP was trained with
 HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
@@ -24,6 +24,15 @@ TOWERS = {  # kind -> transformers' package, configuration and model, pixels, to
     "dinov2": ("dinov2", "Dinov2Config", "Dinov2Model", IMAGENET, 1),
     "packed": ("qwen2_vl", "Qwen2VLVisionConfig", "Qwen2VisionTransformerPretrainedModel", CLIP_PIXELS, 0),
 }
+
+
+class Seen(NamedTuple):
+    """What an encoder says of images: `tokens` [F, P, width], or as a grid [F, h, w, width], and of each as a whole,
+    `summary` [F, summary_width].
+    """
+
+    tokens: Tensor
+    summary: Tensor
 
 
 class VisionEncoder(nn.Module):
@@ -37,8 +46,18 @@ class VisionEncoder(nn.Module):
     grid: tuple[int, int]
     width: int
 
+    @property
+    def summary_width(self) -> int:
+        """Size of what `see` says of an image as a whole."""
+        return 2 * self.width
+
     def forward(self, images: Tensor) -> Tensor:
         raise NotImplementedError
+
+    def see(self, images: Tensor) -> Seen:
+        """Tokens, and their mean and maximum, or what the encoder was made to sum an image up with."""
+        tokens = self(images)
+        return Seen(tokens, mean_and_peak(tokens))
 
 
 class ConvEncoder(VisionEncoder):
@@ -81,11 +100,22 @@ class TowerEncoder(VisionEncoder):
         self.size = _fitting(config, size, patch)
         self.grid, self.width = (self.size[0] // patch, self.size[1] // patch), self.tower.config.hidden_size
         self.pixels = Pixels(*TOWERS[config.kind][3])
+        self.sums_up = getattr(self.tower.config, "vision_use_head", True)
+
+    @property
+    def summary_width(self) -> int:
+        return self.width if self.sums_up else super().summary_width
 
     def forward(self, images: Tensor) -> Tensor:
-        pixels = self.pixels(images, self.size)
-        seen = self.tower(pixel_values=pixels, **self._options).last_hidden_state
-        return seen[:, self.before :]
+        return self._run(images).last_hidden_state[:, self.before :]
+
+    def see(self, images: Tensor) -> Seen:
+        found = self._run(images)
+        tokens = found.last_hidden_state[:, self.before :]
+        return Seen(tokens, found.pooler_output if self.sums_up else mean_and_peak(tokens))
+
+    def _run(self, images: Tensor) -> Any:
+        return self.tower(pixel_values=self.pixels(images, self.size), **self._options)
 
     @property
     def _options(self) -> dict[str, Any]:
@@ -167,6 +197,17 @@ class Pixels(nn.Module):
         if pixels.shape[2:] == size:
             return pixels
         return F.interpolate(pixels, size, mode="bilinear", antialias=True, align_corners=False)
+
+
+def shared_size(config: VisionConfig, cameras: Mapping[str, tuple[int, int]]) -> tuple[int, int]:
+    """The size of all cameras' images that go through one encoder; ValueError where they have none in common."""
+    sizes = list(dict.fromkeys(cameras.values()))
+    if not sizes or (len(sizes) > 1 and not config.resolution):
+        raise ValueError(
+            f"policy.backbone.vision: found cameras {dict(cameras)}, wanted at least one, and of different sizes only "
+            "with a vision.resolution to scale them to"
+        )
+    return sizes[0]
 
 
 def build_vision(config: VisionConfig, size: tuple[int, int]) -> VisionEncoder:

@@ -3,7 +3,7 @@
 Nothing here imports torch, so the command line can describe and check every field quickly.
 """
 
-from .backbones import BackboneConfig, BridgeConfig, CodebookConfig, DecoderConfig, VisionConfig
+from .backbones import BackboneConfig, BridgeConfig, CodebookConfig, DecoderConfig, TextConfig, VisionConfig
 from .conversion import from_dict, to_dict
 from .heads import (
     AutoencoderConfig,
@@ -33,6 +33,7 @@ __all__ = [
     "ShortcutConfig",
     "StabilityConfig",
     "StageConfig",
+    "TextConfig",
     "TokenConfig",
     "TrainConfig",
     "VisionConfig",

@@ -8,11 +8,12 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class VisionConfig:
-    """An image encoder, of the "compositional" route.
+    """An image encoder, of the "modular" and the "compositional" route.
 
     Attributes:
-        kind: "conv" (the modular route's convolutions) or a tower of transformers: "clip", "siglip", "dinov2", "packed"
-            (Qwen2-VL's: images of any sizes in one sequence, rotary positions along both axes).
+        kind: "conv" (small convolutions; in "modular" one tower for each camera, of the sizes `image_*`) or a tower of
+            transformers for all cameras: "clip", "siglip", "dinov2", "packed" (Qwen2-VL's: images of any sizes in one
+            sequence, rotary positions along both axes).
         patch: pixels along the side of a token; of "packed", of four patches that become one.
         width: of a token.
         layers: of the tower, blocks of "conv".
@@ -29,6 +30,22 @@ class VisionConfig:
     layers: int = 2
     heads: int = 4
     resolution: int = 0
+    pretrained: str = ""
+    architecture: str = ""
+
+
+@dataclass(frozen=True)
+class TextConfig:
+    """A text encoder, of the "modular" route; where nothing is loaded, its sizes are `text_*` of the backbone.
+
+    Attributes:
+        kind: "own", or a tower of transformers: "clip", "siglip", "bert".
+        pretrained: folder or hub name to load weights, sizes and tokenizer from. From the same CLIP or SigLIP as the
+            image encoder, the space they share comes with them. Empty trains from scratch.
+        architecture: transformers' configuration of what was loaded, JSON; filled in when it is.
+    """
+
+    kind: Literal["own", "clip", "siglip", "bert"] = "own"
     pretrained: str = ""
     architecture: str = ""
 
@@ -106,10 +123,10 @@ class BackboneConfig:
     """What turns observation and instruction into tokens.
 
     Attributes:
-        kind: "modular" (one small image tower per camera, a text tower, and grounding that joins them), "compositional"
-            (an image encoder joined to a language model by a bridge), "fusion" (pictures as words of a language model's
-            vocabulary), or "state", which sees no camera, reads no text and needs nothing of what follows but `width`.
-            What is not said to belong to another is of "modular".
+        kind: "modular" (image and text encoders, and grounding that joins them), "compositional" (an image encoder
+            joined to a language model by a bridge), "fusion" (pictures as words of a language model's vocabulary), or
+            "state", which sees no camera, reads no text and needs nothing of what follows but `width`. What is not said
+            to belong to another is of "modular".
         width: size D of every token handed to the head.
         image_channels: channels of the stride-4 feature grid.
         image_blocks: residual blocks on the stride-4 grid.
@@ -120,9 +137,10 @@ class BackboneConfig:
         max_text_tokens: longest text in tokens; longer ones are cut.
         grounding_width: size of the space in which phrases and image positions are compared.
         key_points: text-free spatial-softmax key points per camera.
-        embedding_width: size of the contrastive image-text space.
+        embedding_width: size of the contrastive image-text space; that of what is loaded, where it is.
         intent_queries: learned queries that pool the instruction for the head.
-        vision: image encoder of "compositional".
+        vision: image encoder of "modular" and "compositional".
+        text: text encoder of "modular".
         bridge: of "compositional".
         decoder: language model of "compositional" and "fusion".
         codebook: of "fusion".
@@ -142,6 +160,7 @@ class BackboneConfig:
     embedding_width: int = 128
     intent_queries: int = 2
     vision: VisionConfig = field(default_factory=VisionConfig)
+    text: TextConfig = field(default_factory=TextConfig)
     bridge: BridgeConfig = field(default_factory=BridgeConfig)
     decoder: DecoderConfig = field(default_factory=DecoderConfig)
     codebook: CodebookConfig = field(default_factory=CodebookConfig)

@@ -19,6 +19,8 @@ class PolicyConfig:
         obs_horizon: observation steps the policy sees (To).
         action_horizon: actions it predicts (Tp).
         exec_horizon: actions a rollout executes before it asks again (Ta).
+        subgoals: the language model says what to do next, in words, and the policy acts on instruction and sub-goal
+            (V -> L -> A); of backbones with a language model, and stores that say what the expert was about.
     """
 
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
@@ -26,6 +28,7 @@ class PolicyConfig:
     obs_horizon: int = 2
     action_horizon: int = 16
     exec_horizon: int = 8
+    subgoals: bool = False
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,8 @@ class ContrastConfig:
             more; 0 weighs all alike.
         distillation: share of the targets that a slowly moving copy of backbone and projections decides.
         momentum: share of the copy that a step keeps.
+        drop: share of an image's patches that the contrast does not see, others in each image (FLIP); of image towers
+            of transformers.
     """
 
     kind: Literal["softmax", "sigmoid"] = "softmax"
@@ -52,6 +57,7 @@ class ContrastConfig:
     anchor_temperature: float = 0.0
     distillation: float = 0.0
     momentum: float = 0.995
+    drop: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -80,7 +86,8 @@ class StageConfig:
         phrases: noun phrases grounded per image, of objects in the scene and, some, of what is not there ("align").
         instructions: instructions grounded per image, drawn from all that could be asked in its scene ("align").
         documents: texts about each image that a language model is to say: captions, answers, places ("align").
-        mixture: how often each kind of these is drawn, in proportion: caption, question, place; empty takes 2 : 3 : 5.
+        mixture: how often each kind of these is drawn, in proportion: caption, question, place, and with
+            policy.subgoals subgoal; empty takes 2 : 3 : 5 (: 5).
         captions: images per batch that also take part in the contrastive loss ("align").
         contrast: how, where the stage has the loss "contrastive" ("align").
         shift_pixels: largest random image shift, pixels ("align").

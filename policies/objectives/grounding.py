@@ -6,24 +6,28 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def mask_targets(segmentation: Tensor, labels: Tensor, stride: int) -> Tensor:
+def mask_targets(segmentation: Tensor, labels: Tensor, grid: tuple[int, int]) -> Tensor:
     """Target distributions over grid cells and the "not visible" slot.
 
     Args:
         segmentation: uint8 [B, H, W], a label per pixel.
         labels: uint8 [B, Q], the label that each phrase names; one that no pixel has means "not there".
-        stride: pixels per cell side.
+        grid: (rows, columns) of cells.
 
     Returns:
-        float32 [B, Q, (H / stride) * (W / stride) + 1]: the share of the object's pixels that each cell holds, or
-        everything in the last slot when the object has no pixel in this view. Rows sum to 1.
+        float32 [B, Q, rows * columns + 1]: the share of the object's pixels that each cell holds, or everything in the
+        last slot when the object has no pixel in this view. Rows sum to 1. Where cells are no whole pixels, those at
+        their sides count for both.
     """
-    batch, height, width = segmentation.shape
     named = segmentation[:, None] == labels[:, :, None, None]
-    cells = named.view(batch, labels.shape[1], height // stride, stride, width // stride, stride)
-    area = cells.float().sum((3, 5)).flatten(2)
+    (height, width), (rows, columns) = segmentation.shape[1:], grid
+    if height % rows or width % columns:
+        area = F.adaptive_avg_pool2d(named.float(), grid).flatten(2)
+    else:
+        area = named.unflatten(3, (columns, -1)).unflatten(2, (rows, -1)).float().sum((3, 5)).flatten(2)
     total = area.sum(-1, keepdim=True)
-    return F.pad(area / total.clamp_min(1), (0, 1)) + F.pad((total == 0).float(), (area.shape[-1], 0))
+    missing = total == 0
+    return F.pad(area / total.masked_fill(missing, 1.0), (0, 1)) + F.pad(missing.float(), (area.shape[-1], 0))
 
 
 def grounding_loss(logits: Tensor, target: Tensor, valid: Tensor) -> Tensor:

@@ -11,8 +11,6 @@ import torch
 from torch import Tensor, nn
 
 from ...datasets.language import LANGUAGES, caption, phrase
-from ..backbones.embedding import pool_cells
-from ..backbones.image import STRIDE
 from ..backbones.modular import ModularBackbone
 from ..backbones.text import ROLES, TextFeatures
 from ..config import HeadConfig, StageConfig
@@ -148,11 +146,13 @@ class AlignObjective(nn.Module):
         self.policy, self.stage = policy, stage
         config, backbone = policy.config, self._backbone
         side = HeadConfig(kind="regression", context_width=128, denoiser_width=256)
+        if not 0 <= stage.contrast.drop < 1:
+            raise ValueError(f"align.contrast.drop: found {stage.contrast.drop}, wanted 0 to less than 1")
         self.contrastive = Contrastive(backbone.embedding, stage.contrast)
         self.slow: Momentum[ModularBackbone] | None = None
         if stage.losses.get("contrastive", 0) and stage.contrast.distillation:
             self.slow = Momentum(backbone, stage.contrast.momentum)
-        self.signals = AlignSignals(backbone, config.backbone, stage.losses)
+        self.signals = AlignSignals(backbone, next(iter(policy.cameras.values())), stage.losses)
         self.action = RegressionHead(
             side, config.action_horizon, policy.spec.action.dim, backbone.num_tokens, backbone.width
         )
@@ -180,12 +180,14 @@ class AlignObjective(nn.Module):
         if phrases:
             named = backbone.encode_text(batch.phrases).roles[:, 0].unflatten(0, (size, phrases))
             queries = torch.cat([queries, named], dim=1)
-        grids, targets, shifts, seen_images = [], [], [], []
+        grids, summaries, targets, shifts, seen_images = [], [], [], [], []
         for i, camera in enumerate(self.policy.cameras):
             moved = random_shift(batch.images[camera], batch.segmentation[camera], stage.shift_pixels)
             seen_images.append(colour_jitter(moved.images, stage.colour_jitter))
-            grids.append(backbone.image_features(i, seen_images[-1]))
-            targets.append(mask_targets(moved.masks, batch.labels, STRIDE))
+            seen = backbone.see(i, seen_images[-1])
+            grids.append(seen.tokens)
+            summaries.append(seen.summary)
+            targets.append(mask_targets(moved.masks, batch.labels, backbone.grids[i]))
             shifts.append(moved.shift)
         logits = backbone.ground(grids, queries, batch.proprio, shifts)
         losses, places, visible = [], [], []
@@ -198,8 +200,11 @@ class AlignObjective(nn.Module):
         parts = {"grounding": torch.stack(losses).mean()}
         if stage.losses.get("contrastive", 0) and len(batch.captions) > 1:
             pooled = backbone.encode_text(batch.captions).pooled
-            shown = pool_cells([grid[: len(batch.captions)] for grid in grids])
-            slow = self._slow_pair(seen_images, batch.captions) if self.slow is not None else None
+            captioned = [x[: len(batch.captions)] for x in seen_images]
+            if stage.contrast.drop:
+                summaries = [backbone.glimpse(x, stage.contrast.drop) for x in captioned]
+            shown = torch.cat([summary[: len(batch.captions)] for summary in summaries], dim=-1)
+            slow = self._slow_pair(captioned, batch.captions) if self.slow is not None else None
             parts["contrastive"] = self.contrastive(shown, pooled, batch.overlap, batch.progress, slow)
         parts |= self._signals(batch, grids[0], seen_images[0], named, targets[0])
         if stage.losses.get("action", 0):
@@ -234,9 +239,9 @@ class AlignObjective(nn.Module):
         if self.training:
             self.slow.follow(self._backbone)
         slow = self.slow.copy
-        features = [slow.image_features(i, x[: len(captions)]) for i, x in enumerate(images)]
+        shown = torch.cat([slow.see(i, x).summary for i, x in enumerate(images)], dim=-1)
         pooled = slow.encode_text(captions).pooled
-        return slow.embedding.image(pool_cells(features).float()), slow.embedding.text(pooled.float())
+        return slow.embedding.image(shown.float()), slow.embedding.text(pooled.float())
 
     def _action_loss(self, frames: Tensor, text: TextFeatures, batch: AlignBatch) -> Tensor:
         """L1 of the side head, which sees the single frame as its whole history."""

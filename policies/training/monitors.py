@@ -132,16 +132,18 @@ def _watched_attention(tell: Any) -> Iterator[None]:
     from transformers.integrations.sdpa_attention import sdpa_attention_forward
     from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-    def watched(module: Any, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **options: Any) -> Any:
+    def watched(
+        module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **options: Any
+    ) -> Any:  # some models give the mask by its name
         with torch.no_grad():
             groups = query.shape[1] // key.shape[1]
             scaling = options.get("scaling") or query.shape[-1] ** -0.5
             logits = query.float() @ key.float().repeat_interleave(groups, 1).transpose(-2, -1) * scaling
-            if mask is not None:
-                seen = mask if mask.dtype == torch.bool else mask >= 0
+            if attention_mask is not None:
+                seen = attention_mask if attention_mask.dtype == torch.bool else attention_mask >= 0
                 logits = logits.masked_fill(~seen[..., : logits.shape[-1]], 0.0)
             tell(module, logits)
-        return sdpa_attention_forward(module, query, key, value, mask, **options)
+        return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
 
     ALL_ATTENTION_FUNCTIONS["sdpa"] = watched
     try:

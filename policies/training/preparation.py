@@ -12,9 +12,10 @@ import torch
 from ...datasets.documents import NOWHERE, PLACE_TOKENS, write_documents
 from ...datasets.findings import GateReport
 from ...datasets.grounding import GroundingDataset
-from ...datasets.language import LANGUAGES, SHAPE_WORDS, caption, noun_phrases
+from ...datasets.language import LANGUAGES, SHAPE_WORDS, caption, language_of, noun_phrases
 from ...datasets.normalisation import fit_normalisers
-from ...datasets.store import TrajectoryStore
+from ...datasets.store import StoreError, TrajectoryStore
+from ...datasets.subgoals import PHASE_STREAM, PHASES, ask, subgoal, with_subgoal
 from ...datasets.timestamps import require_ok
 from ...datasets.windows import WindowDataset, WindowSpec
 from ..backbones import SPEAKING
@@ -50,7 +51,7 @@ def prepare(config: TrainConfig, store_path: str, checked: GateReport | None = N
 
     Raises:
         GateError: the store has errors; training refuses it.
-        ValueError: a camera that the store does not have.
+        ValueError: a camera that the store does not have, or sub-goals that it does not tell.
     """
     store = TrajectoryStore.open(store_path)
     require_ok(store, checked)
@@ -69,11 +70,33 @@ def prepare(config: TrainConfig, store_path: str, checked: GateReport | None = N
             raise ValueError(f"cameras: {camera!r} is not in {store_path}, which has {list(known)}")
     horizon = config.policy.action_horizon
     windows = WindowDataset(store, WindowSpec(config.policy.obs_horizon, horizon), cameras)
+    if config.policy.subgoals:
+        _tell_subgoals(store, windows)
     grounding = None
     if config.align.steps:
         frames = {camera: windows.frames(camera) for camera in cameras}
         grounding = GroundingDataset(store, cameras, horizon, frames=frames)
     return Prepared(store, cameras, windows, grounding, object_kinds(scenes(store)))
+
+
+def _tell_subgoals(store: TrajectoryStore, windows: WindowDataset) -> None:
+    """Add to every window's instruction what the expert was about; StoreError where the store does not say it."""
+    if PHASE_STREAM not in store.streams:
+        raise StoreError(
+            f"{store.path}: found no stream {PHASE_STREAM!r}, wanted what the expert was about for policy.subgoals; "
+            "collect the demonstrations with this version, or set policy.subgoals to false"
+        )
+    pairs = list(zip(windows.episode.tolist(), windows.at_controls(PHASE_STREAM)[:, 0].tolist(), strict=True))
+    texts = {}
+    for episode, phase in dict.fromkeys(pairs):
+        info = store.episode_info(episode)
+        texts[episode, phase] = with_subgoal(info["instruction"], _spoken(info, PHASES[phase]))
+    windows.tell([texts[pair] for pair in pairs])
+
+
+def _spoken(info: Mapping[str, Any], phase: str) -> str:
+    """The sub-goal of a phase in the episode of this `episode_info`."""
+    return subgoal(phase, info["meta"]["goal"], info["meta"]["scene"], language_of(info["instruction"]))
 
 
 def scenes(store: TrajectoryStore) -> list[Sequence[Mapping[str, Any]]]:
@@ -88,11 +111,12 @@ def object_kinds(all_scenes: Sequence[Sequence[Mapping[str, Any]]]) -> list[dict
 
 
 def train_tokenizer(config: TrainConfig, prepared: Prepared) -> TextTokenizer:
-    """A tokenizer of the store's instructions and of texts about its scenes; or that of a language model."""
+    """A tokenizer of the store's instructions and of texts about its scenes; or that of what is to be loaded."""
     backbone = config.policy.backbone
     marks = [END, *PLACE_TOKENS] if backbone.kind in SPEAKING else []  # it also speaks
-    if backbone.decoder.pretrained:
-        return load_tokenizer(backbone, marks)
+    loaded = load_tokenizer(backbone, marks)
+    if loaded is not None:
+        return loaded
     store = prepared.store
     texts = {store.episode_info(i)["instruction"] for i in range(len(store))}
     rng = np.random.default_rng([config.seed, len(store)])
@@ -105,6 +129,10 @@ def train_tokenizer(config: TrainConfig, prepared: Prepared) -> TextTokenizer:
                 texts.update(caption(scene, rng, language) for _ in range(CAPTIONS_FOR_TOKENIZER))
     if marks:
         texts.update(_documents(prepared, rng))
+    if config.policy.subgoals:
+        for info in map(store.episode_info, range(len(store))):
+            texts.add(ask(info["instruction"]))
+            texts.update(with_subgoal("", _spoken(info, phase)) for phase in PHASES)
     return TextTokenizer.train(texts, backbone.vocabulary, backbone.max_text_tokens, marks)
 
 

@@ -9,15 +9,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..backbones.embedding import Temperature
-from ..backbones.image import STRIDE, to_unit_range
+from ..backbones.image import to_unit_range
 from ..backbones.modular import ModularBackbone
-from ..config import BackboneConfig
 from ..objectives.masked import mask_patches, mask_text, masked_image_loss, masked_text_loss
 from ..objectives.patch_word import patch_word_contrast
 from ..objectives.region_phrase import pool_regions, region_phrase_contrast
 
 SIGNALS = ("region_phrase", "patch_word", "masked_text", "masked_image")
-MASKED_WORDS, MASKED_CELLS, BLOCK = 0.15, 0.5, 4  # as in BERT and SimMIM; squares of 16 pixels
+MASKED_WORDS, MASKED_CELLS, BLOCK = 0.15, 0.5, 16  # as in BERT and SimMIM; squares of 16 pixels or a cell
 
 
 class AlignSignals(nn.Module):
@@ -31,14 +30,14 @@ class AlignSignals(nn.Module):
 
     Args:
         backbone: its towers are trained.
-        config: of the backbone.
+        size: of the first camera's images, (height, width).
         losses: name -> weight.
     """
 
-    def __init__(self, backbone: ModularBackbone, config: BackboneConfig, losses: Mapping[str, float]) -> None:
+    def __init__(self, backbone: ModularBackbone, size: tuple[int, int], losses: Mapping[str, float]) -> None:
         super().__init__()
         self.wanted = [name for name in SIGNALS if losses.get(name, 0)]
-        channels, words, width = config.image_channels, config.text_width, config.embedding_width
+        channels, words, width = backbone.channels, backbone.text.width, backbone.embedding.width
         sides = {"region_phrase": (channels, words), "patch_word": (channels, words)}
         self.compared = nn.ModuleDict(
             {
@@ -48,9 +47,18 @@ class AlignSignals(nn.Module):
             }
         )
         if "masked_text" in self.wanted:
+            if backbone.tokenizer.frames:
+                raise ValueError("align.losses.masked_text: wanted no weight: this text encoder brought its own words")
             self.bias = nn.Parameter(torch.zeros(backbone.tokenizer.size))
         if "masked_image" in self.wanted:
-            self.pixels = nn.Linear(channels, 3 * STRIDE**2)
+            rows, columns = backbone.grids[0]
+            self.side = size[0] // rows
+            if (rows * self.side, columns * self.side) != size:
+                raise ValueError(
+                    f"align.losses.masked_image: found {rows} x {columns} cells for images of {size[0]} x {size[1]}, "
+                    "wanted squares of whole pixels; set no policy.backbone.vision.resolution and a patch that divides"
+                )
+            self.pixels = nn.Linear(channels, 3 * self.side**2)
 
     def region_phrase(self, grid: Tensor, phrases: Tensor, shares: Tensor, kinds: Tensor) -> Tensor:
         """Features [B, h, w, C], phrases [B, Q, Dt], the share of each cell in what they name [B, Q, h * w + 1], whose
@@ -86,11 +94,11 @@ class AlignSignals(nn.Module):
     def masked_image(self, backbone: ModularBackbone, images: Tensor) -> Tensor:
         """Images [B, H, W, 3] with grey squares, whose pixels are to be guessed."""
         unit = to_unit_range(images)
-        height, width = unit.shape[1] // STRIDE, unit.shape[2] // STRIDE
-        chosen = mask_patches(len(unit), (height, width), BLOCK, MASKED_CELLS, _generator()).to(unit.device)
-        covered = chosen.repeat_interleave(STRIDE, 1).repeat_interleave(STRIDE, 2)
+        side, block = self.side, max(1, BLOCK // self.side)
+        chosen = mask_patches(len(unit), backbone.grids[0], block, MASKED_CELLS, _generator()).to(unit.device)
+        covered = chosen.repeat_interleave(side, 1).repeat_interleave(side, 2)
         features = backbone.image_features(0, torch.where(covered[..., None], 0.5, unit))
-        cells = F.pixel_unshuffle(unit.movedim(-1, 1), STRIDE).movedim(1, -1)
+        cells = F.pixel_unshuffle(unit.movedim(-1, 1), side).movedim(1, -1)
         return masked_image_loss(self.pixels(features.float()), cells, chosen)
 
 

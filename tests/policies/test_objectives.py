@@ -27,8 +27,15 @@ def test_mask_targets_are_area_shares_or_the_last_slot() -> None:
     segmentation = torch.zeros(1, 8, 8, dtype=torch.uint8)
     segmentation[0, 2:4, 3:7] = 1  # columns 3 | 4 5 6 of rows 2 3: a quarter left, three quarters right
     labels = torch.tensor([[1, 2]], dtype=torch.uint8)
-    target = mask_targets(segmentation, labels, stride=4)
+    target = mask_targets(segmentation, labels, grid=(2, 2))
     assert target.tolist() == [[[0.25, 0.75, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0, 1.0]]]
+
+
+def test_a_pixel_at_the_side_of_two_cells_counts_for_both() -> None:
+    segmentation = torch.zeros(1, 5, 6, dtype=torch.uint8)
+    segmentation[0, 2, 0] = 1  # the middle row of five, of two rows of cells
+    target = mask_targets(segmentation, torch.tensor([[1, 2]], dtype=torch.uint8), grid=(2, 2))
+    assert target.tolist() == [[[0.5, 0.0, 0.5, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0, 1.0]]]
 
 
 def test_grounding_loss_by_hand_leaves_out_phrases_that_name_no_role() -> None:

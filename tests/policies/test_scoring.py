@@ -13,7 +13,6 @@ from deixis.datasets.curation.curate import curate
 from deixis.datasets.episode import Episode
 from deixis.datasets.normalisation import MinMaxNormaliser
 from deixis.datasets.store import TrajectoryStore
-from deixis.policies.backbones.image import STRIDE
 from deixis.policies.backbones.modular import ModularBackbone
 from deixis.policies.backbones.tokenizer import TextTokenizer
 from deixis.policies.objectives.grounding import grounding_loss, mask_targets
@@ -54,7 +53,7 @@ def aligned(tmp_path_factory: pytest.TempPathFactory) -> Path:
             batch = torch.randperm(len(episodes), generator=torch.Generator().manual_seed(step))[:16]
             roles = backbone.encode_text(texts).roles[:, 0].expand(len(batch), -1, -1)
             logits = backbone.view(0).scores(backbone.image_features(0, images[batch]), roles)
-            target = mask_targets(masks[batch], labels[batch], STRIDE)
+            target = mask_targets(masks[batch], labels[batch], backbone.grids[0])
             loss = grounding_loss(logits, target, torch.ones_like(labels[batch], dtype=torch.bool))
             optimiser.zero_grad()
             loss.backward()
