@@ -12,12 +12,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from .language import LANGUAGES, LASTING_KINDS, QUESTION_KINDS, Scene, SceneObject, caption, phrase, pick, question
+from .subgoals import ask
 
 PLACES = 64
 NOWHERE = "<none>"
 PLACE_TOKENS = (NOWHERE, *(f"<p{place:02d}>" for place in range(PLACES)))
 LEAST_PIXELS = 3  # of an object that counts as seen
+SUBGOAL = "subgoal"
 KINDS = {"caption": 0.2, "question": 0.3, "place": 0.5}  # how often each is drawn
+KINDS_WITH_SUBGOALS = {**KINDS, SUBGOAL: 0.5}
 DESCRIBE = {"en": ("describe the scene.", "what do you see?"), "zh": ("描述这个场景。", "你看到了什么？")}
 _WHERE = {"en": ("point to the {thing}.", "where is the {thing}?"), "zh": ("指出{thing}。", "{thing}在哪里？")}
 _REQUEST = {"en": "what to take for: {text}", "zh": "要拿什么：{text}"}
@@ -28,7 +31,7 @@ class Document:
     """A text about a picture: what is given, and what is to be said.
 
     Attributes:
-        kind: one of `KINDS`.
+        kind: one of `KINDS_WITH_SUBGOALS`.
         prompt: given.
         answer: to be said.
     """
@@ -72,6 +75,7 @@ def write_documents(
     count: int,
     rng: np.random.Generator,
     kinds: Mapping[str, float] = KINDS,
+    doing: tuple[str, str] | None = None,
 ) -> list[Document]:
     """Documents about one picture, of random kinds in random languages.
 
@@ -84,13 +88,21 @@ def write_documents(
         count: how many.
         rng: of every choice.
         kinds: how often each is drawn, in proportion.
+        doing: the instruction that is being carried out, and the sub-goal of the instant.
 
-    Raises ValueError for kinds that there are not (`KINDS`), a negative share, or none above 0.
+    Raises ValueError for kinds that there are not (`KINDS`, and `SUBGOAL` where it is known what is being done), a
+    negative share, or none above 0.
     """
-    if not set(kinds) <= set(KINDS) or min(kinds.values(), default=0) < 0 or not sum(kinds.values()) > 0:
-        raise ValueError(f"kinds of documents: found {dict(kinds)}, wanted shares of {', '.join(KINDS)}, one above 0")
+    known = KINDS_WITH_SUBGOALS if doing else KINDS
+    if not set(kinds) <= set(known) or min(kinds.values(), default=0) < 0 or not sum(kinds.values()) > 0:
+        raise ValueError(f"kinds of documents: found {dict(kinds)}, wanted shares of {', '.join(known)}, one above 0")
     drawn = rng.choice(list(kinds), size=count, p=np.array(list(kinds.values())) / sum(kinds.values()))
-    return [_document(str(kind), scene, segmentation, requests, absent, still, rng) for kind in drawn]
+    return [
+        Document(SUBGOAL, ask(doing[0]), doing[1])
+        if doing and kind == SUBGOAL
+        else _document(str(kind), scene, segmentation, requests, absent, still, rng)
+        for kind in drawn
+    ]
 
 
 def _document(

@@ -9,6 +9,7 @@ import numpy as np
 
 from .spec import ACTION_STREAM, OBJECTS_STREAM, PROPRIO_STREAM, camera_stream, segmentation_stream
 from .store import StoreError, TrajectoryStore
+from .subgoals import PHASE_STREAM
 
 
 class GroundingDataset:
@@ -54,6 +55,8 @@ class GroundingDataset:
         self._proprio = _take(store, PROPRIO_STREAM, chosen, rows_at).astype(np.float32)
         tracked = OBJECTS_STREAM in store.streams
         self._objects = _take(store, OBJECTS_STREAM, chosen, rows_at) if tracked else None
+        phased = PHASE_STREAM in store.streams
+        self._phase = _take(store, PHASE_STREAM, chosen, rows_at)[:, 0] if phased else None
         self._actions = store.read_all(ACTION_STREAM, chosen).values.astype(np.float32)
         self._action_row = rows_at(ACTION_STREAM)
         offsets = store.offsets(ACTION_STREAM, chosen)
@@ -74,7 +77,8 @@ class GroundingDataset:
 
         images {camera: uint8 [B, H, W, 3]}, segmentation {camera: uint8 [B, H, W]}, proprio float32 [B, P],
         actions float32 [B, Tp, A] from that stamp on, is_pad bool [B, Tp], objects float32 [B, M, 3] (where each object
-        of the scene is at that instant, metres; None where the store has no stream of them), and lists of length B:
+        of the scene is at that instant, metres; None where the store has no stream of them), phase uint8 [B] (of the
+        expert, `datasets.subgoals`; None likewise), and lists of length B:
         scene (each the episode's list of objects, with their places at its start), goal (dict), instruction (str),
         other_instructions (list of {"text", "goal"}: what else could have been asked in the scene; empty where the
         store has none). They are shared, not copied: leave them as they are.
@@ -96,6 +100,7 @@ class GroundingDataset:
             "actions": self._actions.take(np.minimum(rows, last), axis=0),
             "is_pad": rows > last,
             "objects": None if self._objects is None else self._objects.take(indices, axis=0),
+            "phase": None if self._phase is None else self._phase.take(indices),
             "scene": [info["meta"]["scene"] for info in infos],
             "goal": [info["meta"]["goal"] for info in infos],
             "instruction": [info["instruction"] for info in infos],

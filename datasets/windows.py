@@ -144,6 +144,12 @@ class WindowDataset:
         """What a stream said at t of every window: [N, *shape of a row]. Raises as the constructor does."""
         return self.store.read_all(stream, self.episodes.tolist()).values[self._align(stream)]
 
+    def tell(self, texts: Sequence[str]) -> None:
+        """Put a text [N] in the place of each window's instruction."""
+        if len(texts) != len(self):
+            raise ValueError(f"windows: found {len(texts)} texts, wanted {len(self)}")
+        self._instructions = np.array(texts, dtype=object)
+
     def frames(self, camera: str) -> np.ndarray:
         """All frames of a camera, episodes joined: uint8 [F, H, W, 3]. For features that are computed once a frame."""
         if camera in self._frames:

@@ -11,7 +11,7 @@ import os
 import shutil
 import textwrap
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import gymnasium
@@ -31,7 +31,10 @@ _INK, _BAR, _GOOD, _BAD = (240, 240, 236), (28, 30, 34), (110, 200, 130), (240, 
 
 @dataclass(frozen=True)
 class Clip:
-    """One filmed episode; `film` and `strip` are file names in the media folder."""
+    """One filmed episode; `film` and `strip` are file names in the media folder.
+
+    said: the policy's sub-goals, each with the step from which it said so.
+    """
 
     film: str
     strip: str
@@ -44,6 +47,7 @@ class Clip:
     target: str
     original_target: str
     acted_on: str | None
+    said: list[tuple[int, str]] = field(default_factory=list)
 
 
 def choose_clips(records: Sequence[EpisodeRecord], count: int) -> list[EpisodeRecord]:
@@ -64,21 +68,30 @@ def choose_clips(records: Sequence[EpisodeRecord], count: int) -> list[EpisodeRe
     return chosen
 
 
-def film(env: gymnasium.Env, episode: Callable[[Callable[[], None]], EpisodeRecord], folder: Path) -> Clip:
+def film(
+    env: gymnasium.Env, episode: Callable[[Callable[[], None], Callable[[str], None]], EpisodeRecord], folder: Path
+) -> Clip:
     """Runs `episode` with a camera and writes its film and strip into `folder`.
 
     env: made with render_mode "rgb_array"; its `render()` gives uint8 [H, W, 3].
-    episode: runs the episode in `env`, calling its argument after reset and after every step.
+    episode: runs the episode in `env`, calling its first argument after reset and after every step, and its second
+    with what the policy says.
     """
     frames: list[np.ndarray] = []
+    said: list[str] = [""]
 
     def shoot() -> None:
         frames.append(np.array(env.render()))
+        said.append(said[-1])
 
-    record = episode(shoot)
+    def hear(subgoal: str) -> None:
+        said[-1] = subgoal
+
+    record = episode(shoot, hear)
     name = f"{record.condition}-{record.task}-{record.index:04d}"
     folder.mkdir(parents=True, exist_ok=True)
-    drawn = [_with_caption(frame, record, step) for step, frame in enumerate(frames)]
+    # What is said once a frame was seen stands in it.
+    drawn = [_with_caption(frame, record, step, said[step + 1]) for step, frame in enumerate(frames)]
     rate = float(env.metadata.get("render_fps", 10))
     durations = [round(1000 / rate)] * (len(drawn) - 1) + [_LAST_FRAME_MS]
     drawn[0].save(
@@ -103,6 +116,7 @@ def film(env: gymnasium.Env, episode: Callable[[Callable[[], None]], EpisodeReco
         target=record.target,
         original_target=record.original_target,
         acted_on=record.acted_on,
+        said=[(step, text) for step, text in enumerate(said[1:]) if text and text != said[step]],
     )
 
 
@@ -121,7 +135,8 @@ def write_index(clips: Sequence[Clip], folder: Path) -> None:
 def read_index(folder: Path) -> list[Clip]:
     """The clips of a media folder, in their order; none when nothing was filmed."""
     path = folder / INDEX
-    return [Clip(**entry) for entry in json.loads(path.read_text("utf-8"))] if path.is_file() else []
+    entries = json.loads(path.read_text("utf-8")) if path.is_file() else []
+    return [Clip(**{**entry, "said": [(step, text) for step, text in entry.get("said", [])]}) for entry in entries]
 
 
 def outcome(success: bool, steps: int) -> str:
@@ -129,8 +144,8 @@ def outcome(success: bool, steps: int) -> str:
     return f"success in {steps} steps" if success else f"no success in {steps} steps"
 
 
-def _with_caption(frame: np.ndarray, record: EpisodeRecord, step: int) -> Image.Image:
-    """The frame on a bar with the instruction and, at the end, the outcome."""
+def _with_caption(frame: np.ndarray, record: EpisodeRecord, step: int, said: str) -> Image.Image:
+    """The frame on a bar with the instruction, what the policy says it is about and, at the end, the outcome."""
     height, width, _ = frame.shape
     image = Image.new("RGB", (width, height + _BAR_HEIGHT), _BAR)
     image.paste(Image.fromarray(frame), (0, 0))
@@ -142,6 +157,8 @@ def _with_caption(frame: np.ndarray, record: EpisodeRecord, step: int) -> Image.
         draw.text((8, height + 4 + number * _LINE_HEIGHT), line, fill=_INK, font=font)
     over = step == record.steps
     status = outcome(record.success, record.steps) if over else f"step {step}"
+    if said and said.isascii() and not over:
+        status = textwrap.shorten(f"{status}: {said}", _LINE_LENGTH, placeholder=" …")
     colour = (_GOOD if record.success else _BAD) if over else _INK
     draw.text((8, height + 4 + _LINES * _LINE_HEIGHT), status, fill=colour, font=font)
     return image

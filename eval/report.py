@@ -82,6 +82,11 @@ def verdict(summary: dict[str, Any]) -> list[str]:
     if "score" in summary:
         low, high = summary["score_ci95"]
         sentences.append(f"Mean score {summary['score']:.3f} (95% interval {low:.3f} to {high:.3f}), at most 1.")
+    if "subgoal_accuracy" in summary:
+        sentences.append(
+            f"Of {summary['subgoals']} sub-goals that it said before it acted, {percent(summary['subgoal_accuracy'])} "
+            "are what the expert would have been about."
+        )
     parts = []
     if summary["wrong_object_rate"] is not None:
         parts.append(f"it acted on a wrong object in {percent(summary['wrong_object_rate'])}")

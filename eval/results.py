@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 NOT_REPRODUCIBLE = ("wall_s",)
+SINCE = ("subgoals", "subgoals_right")  # columns that older tables lack, and had nothing to say in
 
 SCHEMA = pa.schema(
     [
@@ -36,6 +37,8 @@ SCHEMA = pa.schema(
         pa.field("first_grasped", pa.string()),
         pa.field("first_moved", pa.string()),
         pa.field("acted_on", pa.string()),
+        pa.field("subgoals", pa.int64()),
+        pa.field("subgoals_right", pa.int64()),
         pa.field("predicates", pa.string(), nullable=False),
         pa.field("policy_hash", pa.string(), nullable=False),
         pa.field("versions", pa.string(), nullable=False),
@@ -58,6 +61,8 @@ class EpisodeRecord:
     predicates: the environment's success predicates at the end (JSON values).
     policy_hash: see `eval.provenance.policy_hash`. versions: package name to version.
     wall_s: seconds the episode took.
+    subgoals: how many sub-goals the policy said; subgoals_right: how many of them word for word what the expert was
+    about at that instant. None where the policy says none, or nobody knows.
     """
 
     suite: str
@@ -78,6 +83,8 @@ class EpisodeRecord:
     policy_hash: str
     versions: dict[str, str]
     wall_s: float
+    subgoals: int | None = None
+    subgoals_right: int | None = None
 
     @property
     def acted_on(self) -> str | None:
@@ -123,6 +130,8 @@ def read_table(path: Path | str) -> list[EpisodeRecord]:
     """Reads what `write_table` wrote. Raises ValueError when a column is missing or of another type."""
     table = pq.read_table(path)
     for field in SCHEMA:
+        if field.name in SINCE and field.name not in table.schema.names:
+            table = table.append_column(field, pa.nulls(len(table), field.type))
         found = table.schema.field(field.name).type if field.name in table.schema.names else None
         if found != field.type:
             raise ValueError(

@@ -50,6 +50,7 @@ def run_episode(
     exec_horizon: int | None = None,
     on_step: Callable[[], None] | None = None,
     through: Callable[[Observation], Observation] | None = None,
+    on_say: Callable[[str], None] | None = None,
 ) -> EpisodeRecord:
     """Runs episode `index` of `task` until the environment calls it a success or the suite's step limit is reached.
 
@@ -63,6 +64,8 @@ def run_episode(
     `predicates` it must tell.
     on_step: called after reset and after every control step.
     through: what stands between the world and the policy's eyes; called before each of its decisions.
+    on_say: called with every sub-goal that the policy says before it acts; what it says is compared with what the
+    environment's own expert would be about, where there is one (`subgoal()`).
     """
     horizon = exec_horizon or policy.config.exec_horizon
     if horizon > policy.config.action_horizon:
@@ -83,9 +86,19 @@ def run_episode(
     instruction = observation["instruction"]
     history = deque([visible(observation, cameras)] * obs_horizon, maxlen=obs_horizon)
     steps, over = 0, False
+    truth: Callable[[], str] | None = getattr(env.unwrapped, "subgoal", None)
+    said, right = 0, 0
     while not over:
         seen_now = build_observation(history, instruction)
-        chunk = policy.act(through(seen_now) if through else seen_now, [generator])[0].cpu().numpy()
+        if through:
+            seen_now = through(seen_now)
+        told: dict[str, Any] = {}
+        if policy.config.subgoals and (subgoals := policy.say(seen_now)):
+            said, right = said + 1, right + (truth is not None and subgoals[0] == truth())
+            if on_say:
+                on_say(subgoals[0])
+            told["subgoals"] = subgoals
+        chunk = policy.act(seen_now, [generator], **told)[0].cpu().numpy()
         for number, action in enumerate(chunk[:horizon], 1):
             seen = number > horizon - obs_horizon
             set_observing(seen)
@@ -116,6 +129,8 @@ def run_episode(
         first_grasped=info.get("first_grasped"),
         first_moved=info.get("first_moved"),
         predicates={name: _plain(value) for name, value in info["predicates"].items()},
+        subgoals=said if said and truth is not None else None,
+        subgoals_right=right if said and truth is not None else None,
         policy_hash=policy_hash,
         versions=dict(versions),
         wall_s=time.perf_counter() - started,

@@ -91,7 +91,9 @@ def make_runner(
     env = make_env(suite, policy, render_mode="rgb_array")
 
     def run(job: EpisodeJob) -> EpisodeRecord | Clip:
-        def episode(on_step: Callable[[], None] | None = None) -> EpisodeRecord:
+        def episode(
+            on_step: Callable[[], None] | None = None, on_say: Callable[[str], None] | None = None
+        ) -> EpisodeRecord:
             return run_episode(
                 env,
                 policy,
@@ -103,6 +105,7 @@ def make_runner(
                 versions=versions,
                 exec_horizon=exec_horizon,
                 on_step=on_step,
+                on_say=on_say,
             )
 
         return episode() if job.film is None else film(env, episode, Path(job.film))

@@ -25,6 +25,8 @@ DEFINITIONS = {
     "first object that the robot grasped (or, if it grasped none, moved) is that other object.",
     "swap_original_rate": "Share of those episodes in which it is the object of the original instruction instead.",
     "swap_success_rate": "Share of those episodes in which the goal of the other instruction was reached.",
+    "subgoal_accuracy": "Share of the sub-goals said in episodes with the scene's own instruction that are word for "
+    "word what the expert would have been about in that state.",
     "wall_seconds": "Wall-clock seconds of each step of the run, of all together, and of each stage of training.",
 }
 
@@ -57,6 +59,7 @@ def summarise(records: Sequence[EpisodeRecord], timings: dict[str, float]) -> di
         "ci95": [success.low, success.high],
         "episodes": success.episodes,
         **_marks(correct),
+        **_subgoals(correct),
         "per_task": {},
     }
     for task in dict.fromkeys(record.task for record in correct):
@@ -90,6 +93,12 @@ def _marks(records: Sequence[EpisodeRecord]) -> dict[str, Any]:
     if all(record.score == record.success for record in records):
         return {}
     return mean_score([record.score for record in records])
+
+
+def _subgoals(records: Sequence[EpisodeRecord]) -> dict[str, Any]:
+    """How often what the policy said it would do was right; nothing where it says nothing."""
+    said, right = (sum(getattr(r, name) or 0 for r in records) for name in ("subgoals", "subgoals_right"))
+    return {"subgoal_accuracy": right / said, "subgoals": said} if said else {}
 
 
 def write_summary(run_dir: Path | str) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -10,7 +11,9 @@ from torch import Tensor, nn
 
 from ..datasets.normalisation import MinMaxNormaliser
 from ..datasets.spec import EnvSpec
+from ..datasets.subgoals import ask, with_subgoal
 from .backbones import build_backbone
+from .backbones.language import LanguageBackbone
 from .backbones.tokenizer import TextTokenizer
 from .checks import check_batch, check_observation
 from .config import PolicyConfig
@@ -18,6 +21,8 @@ from .heads import build_head, reads_on
 from .interfaces import Batch, Generators, Losses, Observation, TokenGroup
 
 __all__ = ["Batch", "Losses", "Observation", "Policy", "TokenGroup"]
+
+LONGEST_SUBGOAL = 24  # tokens
 
 
 class Policy(nn.Module):
@@ -47,6 +52,11 @@ class Policy(nn.Module):
         self.proprio_normaliser, self.action_normaliser = proprio, action
         self.backbone = build_backbone(config.backbone, self.cameras, spec.proprio.dim, config.obs_horizon, tokenizer)
         self.backbone.lends = reads_on(config.head)
+        if config.subgoals and not isinstance(self.backbone, LanguageBackbone):
+            raise ValueError(
+                f"policy.subgoals: found true with policy.backbone.kind {config.backbone.kind!r}, wanted one with a "
+                "language model to say them, compositional or fusion"
+            )
         self.head = build_head(
             config.head,
             config.action_horizon,
@@ -78,12 +88,23 @@ class Policy(nn.Module):
             self.context(batch.observation), self.action_normaliser.normalise(batch.actions), batch.is_pad
         )
 
+    def say(self, observation: Observation) -> list[str] | None:
+        """The sub-goal of each of B observations in words; None where this policy has none (`subgoals`)."""
+        if not (self.config.subgoals and isinstance(self.backbone, LanguageBackbone)):
+            return None
+        self.check(observation)
+        now = {camera: images[:, -1] for camera, images in observation.images.items()}
+        return self.backbone.answer(now, [ask(text) for text in observation.instruction], longest=LONGEST_SUBGOAL)
+
     @torch.inference_mode()
-    def act(self, observation: Observation, generators: Generators = None) -> Tensor:
+    def act(
+        self, observation: Observation, generators: Generators = None, subgoals: Sequence[str] | None = None
+    ) -> Tensor:
         """An action chunk, float32 [B, Tp, A] in environment units and within the limits of the `ActionSpec`.
 
         Args:
             observation: the last To steps.
+            subgoals: B texts to act on; None takes what the policy says itself (`say`), where it does.
             generators: one per batch element; element b draws its noise from `generators[b]` alone, so its chunk does
                 not depend on what else is in the batch. None draws from torch's global generator.
 
@@ -93,6 +114,10 @@ class Policy(nn.Module):
         batch = self.check(observation)
         if generators is not None and len(generators) != batch:
             raise ValueError(f"generators: found {len(generators)}, wanted {batch}, one per batch element")
+        said = self.say(observation) if subgoals is None else subgoals
+        if said is not None:
+            told = [with_subgoal(*pair) for pair in zip(observation.instruction, said, strict=True)]
+            observation = replace(observation, instruction=told)
         chunk = self.head.sample(self.context(observation), generators)
         return self.action_normaliser.unnormalise(chunk).clamp(self.action_low, self.action_high)
 

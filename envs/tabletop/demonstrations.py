@@ -13,12 +13,13 @@ import numpy as np
 
 from ...datasets.spec import OBJECTS_STREAM, EnvSpec, camera_stream, segmentation_stream
 from ...datasets.store import Episode, StreamSpec
+from ...datasets.subgoals import PHASE_STREAM, PHASES
 from ...datasets.tolerance import Tolerance
 from ..collect import Rows
 from ..config import CollectConfig
 from ..suites import Suite
 from .env import TabletopEnv
-from .expert import expert_action
+from .expert import expert_step
 from .scene import other_goals
 
 SEGMENTATION_EVERY = 4  # control steps between two segmentations, which cost as much as images and are needed rarely
@@ -52,10 +53,11 @@ class TabletopDemonstrator:
         limits = np.asarray(env.env_spec.action.low), np.asarray(env.env_spec.action.high)
         disturb = _disturbance(np.random.default_rng((seed, 77)), self._config.noise, self._max_steps, limits[1])
         for step in range(self._max_steps):
-            action = expert_action(env)
+            action, phase = expert_step(env)
             executed = (action + disturb[step]).clip(*limits).astype(np.float32)
             rows.add("action", step, action.clip(*limits).astype(np.float32))
             rows.add("executed", step, executed)
+            rows.add(PHASE_STREAM, step, np.array([PHASES.index(phase)], np.uint8))
             self._add_seen(rows, step, observation)
             observation, _, terminated, _, info = env.step(executed)
             if terminated:
@@ -108,6 +110,7 @@ def _streams(spec: EnvSpec) -> list[StreamSpec]:
         StreamSpec("proprio", "float32", (len(spec.proprio.names),), rate, "proprio", "mixed"),
         StreamSpec("action", "float32", (len(spec.action.names),), rate, "action", "mixed"),
         StreamSpec("executed", "float32", (len(spec.action.names),), rate, "privileged", "mixed"),
+        StreamSpec(PHASE_STREAM, "uint8", (1,), rate, "privileged", "1"),
         StreamSpec(OBJECTS_STREAM, "float32", (_MAX_OBJECTS, 3), rate / SEGMENTATION_EVERY, "privileged", "m"),
     ]
 

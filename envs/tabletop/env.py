@@ -11,7 +11,9 @@ import gymnasium
 import mujoco
 import numpy as np
 
+from ...datasets.language import language_of
 from ...datasets.spec import ActionSpec, CameraSpec, EnvSpec, ProprioSpec, camera_stream
+from ...datasets.subgoals import subgoal
 from .arm import FINGER_TRAVEL, JOINTS
 from .control import CartesianController, tool_yaw
 from .goals import VERBS, Goal, all_goals
@@ -170,6 +172,14 @@ class TabletopEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         for name in CAMERAS:
             self._images[name] = self._renderer.rgb(self.data, name, self.image_size, self.image_size)
         return self._assemble()
+
+    def subgoal(self) -> str:
+        """What the expert would be about now (`datasets.subgoals`), in the instruction's language."""
+        from .expert import expert_step  # which imports this module
+
+        scene = [{"name": ref.name, "colour": ref.colour, "shape": ref.shape} for ref in self.objects]
+        language = language_of(self.instruction)
+        return subgoal(expert_step(self).phase, self.goal.to_dict(), scene, language)
 
     def segmentation(self, camera: str) -> np.ndarray:
         """uint8 [image_size, image_size]: i + 1 for object i of the scene, 255 the robot, else 0. Never observed."""

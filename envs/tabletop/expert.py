@@ -7,6 +7,7 @@ is answered by the action that fits the new state: recoveries need no code of th
 from __future__ import annotations
 
 from math import pi
+from typing import NamedTuple
 
 import numpy as np
 
@@ -26,8 +27,20 @@ _FUNNEL = (0.006, 0.035)  # metres off the vertical at which the hand is all the
 _YAW_LEVER = 0.05  # metres: a radian of wrong turn counts like this much distance
 
 
+class Step(NamedTuple):
+    """What the expert does: a clean action [5] (units of `env_spec.action`), and the phase (`PHASES`) it belongs to."""
+
+    action: np.ndarray
+    phase: str
+
+
 def expert_action(env: TabletopEnv) -> np.ndarray:
     """The expert's clean action [5] for the environment's present state and goal (units of `env_spec.action`)."""
+    return expert_step(env).action
+
+
+def expert_step(env: TabletopEnv) -> Step:
+    """As `expert_action`, and what it is about."""
     target = env.object_state(env.goal.target.name)
     verb = env.goal.verb
     if verb == "touch":
@@ -68,30 +81,37 @@ def _at(position: np.ndarray, height: float) -> np.ndarray:
     return np.array((position[0], position[1], height))
 
 
-def _touch(env: TabletopEnv, target: ObjectState) -> np.ndarray:
-    top = float(target.position[2]) + EXTENT[target.shape].half_height
-    height = _funnel(_distance(env.tool_position, target.position), top - 0.01, HOVER)
-    return _action(env, _at(target.position, height), CLOSED, 0.0)
+def _touch(env: TabletopEnv, target: ObjectState) -> Step:
+    top, away = (
+        float(target.position[2]) + EXTENT[target.shape].half_height,
+        _distance(env.tool_position, target.position),
+    )
+    action = _action(env, _at(target.position, _funnel(away, top - 0.01, HOVER)), CLOSED, 0.0)
+    return Step(action, _approach(away))
 
 
-def _lift(env: TabletopEnv, target: ObjectState) -> np.ndarray:
+def _lift(env: TabletopEnv, target: ObjectState) -> Step:
     if target.held:
-        return _action(env, env.tool_position + (0, 0, 0.04), CLOSED, env.tool_yaw)
+        return Step(_action(env, env.tool_position + (0, 0, 0.04), CLOSED, env.tool_yaw), "raise")
     return _grasp(env, target)
 
 
-def _grasp(env: TabletopEnv, target: ObjectState) -> np.ndarray:
+def _approach(away: float) -> str:
+    """The phase of a hand on its way to an object, at this distance from the vertical over it."""
+    return "above" if away > _FUNNEL[1] else "down"
+
+
+def _grasp(env: TabletopEnv, target: ObjectState) -> Step:
     """Over the object with an open hand, down, and close."""
     # A cube is gripped by its nearest faces; round things need no turn.
     yaw = (target.yaw + pi / 4) % (pi / 2) - pi / 4 if target.shape == "cube" else 0.0
     tool, height = env.tool_position, max(0.006, target.bottom + _GRIP)
     away = _distance(tool, target.position)
     if away < 0.012 and tool[2] < height + 0.010:
-        return _action(env, _at(target.position, height), CLOSED, yaw, speed=0.01)
-    hover = max(HOVER, height + 0.09)
-    return _action(
-        env, _at(target.position, _funnel(away + _YAW_LEVER * abs(yaw - env.tool_yaw), height, hover)), OPEN, yaw
-    )
+        return Step(_action(env, _at(target.position, height), CLOSED, yaw, speed=0.01), "grip")
+    away += _YAW_LEVER * abs(yaw - env.tool_yaw)
+    goal = _at(target.position, _funnel(away, height, max(HOVER, height + 0.09)))
+    return Step(_action(env, goal, OPEN, yaw), _approach(away))
 
 
 def _destination(env: TabletopEnv) -> tuple[np.ndarray, float]:
@@ -105,7 +125,7 @@ def _destination(env: TabletopEnv) -> tuple[np.ndarray, float]:
     return reference.position[:2].copy(), float(reference.position[2]) + EXTENT[reference.shape].half_height
 
 
-def _put(env: TabletopEnv, target: ObjectState) -> np.ndarray:
+def _put(env: TabletopEnv, target: ObjectState) -> Step:
     """Place, stack and move: grasp, carry high, let down, let go, and leave upwards."""
     place, surface = _destination(env)
     tool, off, clearance = env.tool_position, _distance(target.position, place), target.bottom - surface
@@ -113,7 +133,8 @@ def _put(env: TabletopEnv, target: ObjectState) -> np.ndarray:
     if off < tolerance and clearance < _DROP + 0.004:
         # There: open, then up. Opening rises a little, because the command may still press on the surface.
         still_in_hand = target.touched and env.gripper_opening < 0.075
-        return _action(env, tool + (0, 0, 0.006 if still_in_hand else 0.04), OPEN, env.tool_yaw)
+        action = _action(env, tool + (0, 0, 0.006 if still_in_hand else 0.04), OPEN, env.tool_yaw)
+        return Step(action, "release" if still_in_hand else "leave")
     if not target.held:
         return _grasp(env, target)
     carry = 0.065 if env.goal.verb in ("stack", "place") else 0.05
@@ -121,10 +142,10 @@ def _put(env: TabletopEnv, target: ObjectState) -> np.ndarray:
     # Ever slower towards the surface: the command runs ahead of the arm, and must not press the object into it.
     rise = np.clip(wanted - clearance, -0.5 * max(clearance, 0.0) - 0.003, 0.05)
     goal = np.array((*(tool[:2] + place - target.position[:2]), tool[2] + rise))
-    return _action(env, goal, CLOSED, env.tool_yaw)
+    return Step(_action(env, goal, CLOSED, env.tool_yaw), "carry" if off > _FUNNEL[1] else "lower")
 
 
-def _push(env: TabletopEnv, target: ObjectState) -> np.ndarray:
+def _push(env: TabletopEnv, target: ObjectState) -> Step:
     """Behind the object with a closed hand, down, and forward; the hand's broad side leads."""
     ux, uy = SIDES[str(env.goal.relation)]
     forward, across = np.array((ux, uy)), np.array((-uy, ux))
@@ -137,7 +158,7 @@ def _push(env: TabletopEnv, target: ObjectState) -> np.ndarray:
         # The further to the side, the slower, and at last backwards: it gets behind the object without a new approach.
         ahead = 0.03 * float(np.clip(1.6 - abs(aside) / 0.012, -0.4, 1.0))
         goal = tool[:2] + forward * ahead - across * np.clip(aside, -0.015, 0.015)
-        return _action(env, _at(goal, _PUSH_TOOL_Z), CLOSED, yaw, speed=0.035)
+        return Step(_action(env, _at(goal, _PUSH_TOOL_Z), CLOSED, yaw, speed=0.035), "push")
     start = target.position[:2] - forward * (radius + _PUSH_GAP)
     away = _distance(tool, start) + _YAW_LEVER * abs(yaw - env.tool_yaw)
-    return _action(env, _at(start, _funnel(away, _PUSH_TOOL_Z, HOVER)), CLOSED, yaw)
+    return Step(_action(env, _at(start, _funnel(away, _PUSH_TOOL_Z, HOVER)), CLOSED, yaw), "behind")

@@ -11,7 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ...datasets.documents import KINDS, PLACE_TOKENS, write_documents
+from ...datasets.documents import KINDS, KINDS_WITH_SUBGOALS, PLACE_TOKENS, write_documents
+from ...datasets.language import language_of
+from ...datasets.subgoals import PHASES, subgoal
 from ..backbones.language import LanguageBackbone
 from ..backbones.packing import Packed, pack
 from ..config import HeadConfig, StageConfig
@@ -90,8 +92,14 @@ class DescribeBatches(SceneBatches):
         requests = [(text, names.index(target) + 1) for text, target in targets if target in names]
         absent = self.absent(scene)
         segmentation = items["segmentation"][next(iter(self.policy.cameras))][row]
-        still, mixture = objects is not None, self.stage.mixture or KINDS
-        written = write_documents(scene, segmentation, requests, absent, still, self.stage.documents, rng, mixture)
+        doing = None
+        if self.policy.config.subgoals and items["phase"] is not None:
+            text, phase = str(asked[0]["text"]), PHASES[items["phase"][row]]
+            doing = text, subgoal(phase, asked[0]["goal"], scene, language_of(text))
+        still, mixture = objects is not None, self.stage.mixture or (KINDS_WITH_SUBGOALS if doing else KINDS)
+        written = write_documents(
+            scene, segmentation, requests, absent, still, self.stage.documents, rng, mixture, doing
+        )
         words, ends = self.policy.tokenizer.words, (self.policy.tokenizer.start, self.policy.tokenizer.end)
         return [([ends[0], *words(one.prompt)], [*words(one.answer), ends[1]]) for one in written]
 

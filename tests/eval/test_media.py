@@ -25,10 +25,11 @@ def test_film_and_strip(tmp_path, make_record):
     record = make_record("push", 7, success=False, steps=9, instruction="把红色方块推到左边")
     env.action_space.seed(0)
 
-    def episode(on_step):
+    def episode(on_step, on_say):
         env.reset(seed=1, options={"task": "push"})
         on_step()
-        for _ in range(record.steps):
+        for step in range(record.steps):
+            on_say("推红色方块" if step > 3 else "move beside the red cube")
             env.step(env.action_space.sample())
             on_step()
         return record
@@ -39,6 +40,7 @@ def test_film_and_strip(tmp_path, make_record):
     assert read_index(tmp_path) == [clip]
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["index.json", clip.film, clip.strip])
     assert (clip.instruction, clip.success, clip.steps) == (record.instruction, False, 9)
+    assert clip.said == [(0, "move beside the red cube"), (4, "推红色方块")]
     with Image.open(tmp_path / clip.film) as image:
         assert getattr(image, "n_frames", 1) == record.steps + 1
         first, bar = np.array(image.convert("RGB")), image.height - image.width
