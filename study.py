@@ -177,7 +177,11 @@ def _train(study: Study, config: TrainConfig, place: Path, folder: Path, checked
         if not (backbone / "policy").exists():
             print(f"the backbone of seed {config.seed}, into {backbone}")
             train(replace(_without(config, "imitate", "finetune"), policy_every=0), store, backbone, checked=checked)
-        config = replace(_without(config, "codebook", "align", "perceive"), backbone_from=str(backbone / "policy"))
+        config = replace(
+            _without(config, "codebook", "align", "perceive"),
+            backbone_from=str(backbone / "policy"),
+            encoded_frames=str(backbone / "encoded"),
+        )
     train(config, store, folder, checked=checked)
 
 

@@ -249,6 +249,8 @@ class TrainConfig:
             judge how a training went on; 0 keeps the last one alone.
         keep_policies: how many of those stay, the last ones.
         tensorboard: also write TensorBoard events.
+        encoded_frames: folder where the frames that a frozen backbone has encoded are kept, for other trainings on the
+            same backbone and demonstrations; empty keeps none.
         overwrite: throw away a training of another configuration found in the output folder.
     """
 
@@ -271,4 +273,5 @@ class TrainConfig:
     policy_every: int = 0
     keep_policies: int = 10
     tensorboard: bool = True
+    encoded_frames: str = ""
     overwrite: bool = False

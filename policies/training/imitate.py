@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,6 +16,7 @@ from ..config import StageConfig
 from ..interfaces import Backbone, Losses, Observation, SeeingBackbone, Texts
 from ..objectives.modality_dropout import drop_modalities
 from ..policy import Policy
+from .frame_cache import fingerprint, kept
 
 ENCODE_BATCH = 256
 GREY = 128  # of an image that is not there
@@ -71,7 +73,11 @@ class ImitationBatch:
 
 @torch.no_grad()
 def encode_store(
-    backbone: SeeingBackbone, windows: Windows, frame_texts: Sequence[str], proprio: Tensor
+    backbone: SeeingBackbone,
+    windows: Windows,
+    frame_texts: Sequence[str],
+    proprio: Tensor,
+    folder: Path | None = None,
 ) -> tuple[EncodedFrames, list[str]]:
     """Encode each frame of a store once, given the instruction of its episode.
 
@@ -80,6 +86,7 @@ def encode_store(
         windows: of the store.
         frame_texts: the instruction of each of the F frames.
         proprio: normalised, at each of the frames, [F, P].
+        folder: where encoded frames are kept between trainings.
 
     Returns:
         The encoded frames, and the distinct instructions in the order of `EncodedFrames.texts`; no words are the last.
@@ -89,15 +96,22 @@ def encode_store(
     place = {text: row for row, text in enumerate(distinct)}
     rows = torch.tensor([place[text] for text in frame_texts], device=backbone.device)
     images = {camera: windows.frames(camera) for camera in backbone.cameras}
-    encoded = []
-    for start in range(0, len(frame_texts), ENCODE_BATCH):
-        part = slice(start, start + ENCODE_BATCH)
-        chunk = {
-            camera: torch.from_numpy(np.ascontiguousarray(frames[part])).to(backbone.device)
-            for camera, frames in images.items()
-        }
-        encoded.append(backbone.encode_frames(chunk, texts.select(rows[part]), proprio[part]))
-    return EncodedFrames(torch.cat(encoded), texts), distinct
+
+    def encode() -> Tensor:
+        encoded = []
+        for start in range(0, len(frame_texts), ENCODE_BATCH):
+            part = slice(start, start + ENCODE_BATCH)
+            chunk = {
+                camera: torch.from_numpy(np.ascontiguousarray(frames[part])).to(backbone.device)
+                for camera, frames in images.items()
+            }
+            encoded.append(backbone.encode_frames(chunk, texts.select(rows[part]), proprio[part]))
+        return torch.cat(encoded)
+
+    if folder is None:
+        return EncodedFrames(encode(), texts), distinct
+    frames = kept(folder, fingerprint(backbone, images, frame_texts, proprio), encode)
+    return EncodedFrames(frames.to(backbone.device), texts), distinct
 
 
 class ImitationBatches:
@@ -110,6 +124,7 @@ class ImitationBatches:
         seed: of the order.
         cached: keep all windows in memory, normalised; a backbone that sees encodes every frame now, once, and
             standardises the projector's inputs by them.
+        folder: where encoded frames are kept between trainings.
     """
 
     def __init__(
@@ -121,8 +136,9 @@ class ImitationBatches:
         cached: bool,
         rank: int = 0,
         processes: int = 1,
+        folder: Path | None = None,
     ) -> None:
-        self.windows, self.policy = windows, policy
+        self.windows, self.policy, self.folder = windows, policy, folder
         self.rank, self.processes = rank, processes
         self.order = ShuffledOrder(len(windows), min(stage.batch_size, len(windows)), seed)
         self.seed, self.share = seed, stage.modality_dropout
@@ -155,12 +171,13 @@ class ImitationBatches:
         self.frame_index = index.to(backbone.device)
         of_frames = self.proprio.new_zeros(len(texts), self.proprio.shape[-1])
         of_frames[self.frame_index.flatten()] = self.proprio.flatten(0, 1)
-        self.encoded, distinct = encode_store(backbone, self.windows, texts, of_frames)
+        self.encoded, distinct = encode_store(backbone, self.windows, texts, of_frames, self.folder)
         backbone.standardise(self.encoded.frames)
         place = {text: row for row, text in enumerate(distinct)}
         self.text_index = torch.tensor([place[text] for text in self.instructions], device=backbone.device)
         if self.share:  # where words guide the eyes, a frame looks otherwise without them
-            self.silent = encode_store(backbone, self.windows, [""] * len(texts), of_frames)[0].frames
+            unsaid = encode_store(backbone, self.windows, [""] * len(texts), of_frames, self.folder)
+            self.silent = unsaid[0].frames
             self.unseen = backbone.unseen(self.encoded.frames)
 
     def __call__(self, step: int) -> ImitationBatch:

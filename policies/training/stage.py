@@ -109,7 +109,8 @@ class Stage:
         if found:  # the frames are encoded by what it holds
             restore(objective, found.model, run.checkpoints.folder)
         began, cached = time.monotonic(), is_frozen(options, policy.backbone)
-        windows = ImitationBatches(prepared.windows, options, policy, seed, cached, *shard)
+        folder = Path(run.config.encoded_frames) if run.config.encoded_frames else None
+        windows = ImitationBatches(prepared.windows, options, policy, seed, cached, *shard, folder)
         how = f"frames encoded once in {time.monotonic() - began:.1f} s" if cached else "end to end, backbone included"
         run.log.say(f"{name}: {len(prepared.windows)} windows, {how}")
         return objective, windows

@@ -26,7 +26,7 @@ from .watch import Watch
 Hook = Callable[[str, Policy], None]
 BOOKKEEPING = (
     *("threads", "log_every", "checkpoint_every", "keep_checkpoints", "policy_every", "keep_policies"),
-    *("tensorboard", "overwrite"),
+    *("tensorboard", "overwrite", "encoded_frames"),
 )
 
 

@@ -1,0 +1,59 @@
+"""Encoded frames kept on disk between trainings on one backbone, and found again by all that decides them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from ..interfaces import SeeingBackbone
+from ..serialisation import load_tensors, save_tensors
+
+MOST_BYTES = 2 << 30  # what is larger is encoded again every time: reading it would take as long, and fill the disk
+
+
+def fingerprint(
+    backbone: SeeingBackbone, images: Mapping[str, np.ndarray], texts: Sequence[str], proprio: Tensor
+) -> str:
+    """SHA-256 of perception's weights, its precision, and every image, text and state [F, ...] that it is given."""
+    digest = hashlib.sha256(f"bf16 {backbone.bf16}\n".encode())
+
+    def take(name: str, values: np.ndarray) -> None:
+        digest.update(f"{name} {values.dtype} {values.shape}\n".encode())
+        digest.update(np.ascontiguousarray(values).reshape(-1).view(np.uint8).data)
+
+    for part in backbone.perception:
+        for name, tensor in backbone.parts[part].state_dict().items():
+            take(f"{part}.{name}", tensor.detach().cpu().numpy())
+    for camera, frames in images.items():
+        take(camera, frames)
+    take("proprio", proprio.cpu().numpy())
+    digest.update("\n".join(texts).encode())
+    return digest.hexdigest()
+
+
+def kept(folder: Path, key: str, encode: Callable[[], Tensor]) -> Tensor:
+    """What lies in `folder` under this key, or else what `encode` gives, which then lies there.
+
+    A file that cannot be read is written anew; one appears whole or not at all.
+    """
+    path = folder / f"{key}.safetensors"
+    if path.is_file():
+        try:
+            return load_tensors(path)["frames"]
+        except (ValueError, KeyError):
+            pass
+    frames = encode()
+    if frames.numel() * frames.element_size() <= MOST_BYTES:
+        folder.mkdir(parents=True, exist_ok=True)
+        unfinished = folder / f".{key}.{os.getpid()}"
+        try:
+            save_tensors({"frames": frames}, unfinished)
+            os.replace(unfinished, path)
+        finally:
+            unfinished.unlink(missing_ok=True)
+    return frames
