@@ -121,7 +121,7 @@ def variant_config(
     study: Study, variant: str, seed: int, suite: str | None = None, overrides: Sequence[str] = ()
 ) -> RunConfig:
     """The configuration of one training: the preset, the suite, the variant's settings, then what the user typed."""
-    arguments = ["--config", study.preset, "--seed", str(seed)]
+    arguments = ["--config", study.preset, "--seed", str(seed), "--out", f"runs/{study.name}"]
     arguments += ["--collect.suite", suite, "--eval.suite", suite] if suite else []
     changes = dict(study.variants[variant])
     base = study.variants.get(changes.pop("like", ""), {})

@@ -46,6 +46,7 @@ def test_every_study_that_comes_with_deixis_can_be_read(name: str) -> None:
     study = read_study(name)
     for variant, suite in itertools.product(study.variants, study.suites or [None]):
         config = variant_config(study, variant, study.seeds[0], suite)
+        assert config.out == f"runs/{name}", "not where the preset's own run lies"
         if study.judged > 1:
             stage = config.unaligned if not config.align.steps else config.imitate
             assert config.policy_every * study.judged <= stage.steps and config.keep_policies >= study.judged

@@ -74,12 +74,12 @@ def load_tokenizer(config: BackboneConfig, marks: list[str]) -> TextTokenizer | 
 
     Raises ValueError where it is not one of the tokenizers library (a `tokenizer.json`).
     """
-    from transformers import AutoTokenizer
-
     encodes = config.kind == "modular"
     field, place = ("text", config.text.pretrained) if encodes else ("decoder", config.decoder.pretrained)
     if not place:
         return None
+    from transformers import AutoTokenizer
+
     found: Any = AutoTokenizer.from_pretrained(place, trust_remote_code=False)
     if not getattr(found, "is_fast", False):
         raise ValueError(
