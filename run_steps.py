@@ -271,7 +271,9 @@ def _timed(out: Path | None, step: str) -> Iterator[None]:
     timings: dict[str, Any] = json.loads(path.read_text("utf-8")) if path.is_file() else {}
     timings[step] = round(time.perf_counter() - started, 2)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(timings, indent=2) + "\n", "utf-8")
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")  # another process may read it: it appears whole
+    unfinished.write_text(json.dumps(timings, indent=2) + "\n", "utf-8")
+    os.replace(unfinished, path)
 
 
 def _check_names(config: RunConfig) -> None:
