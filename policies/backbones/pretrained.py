@@ -9,13 +9,13 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import replace
-from importlib import import_module
 from typing import Any
 
 import torch
 
 from ..config import BackboneConfig, TextConfig, VisionConfig
 from ..interfaces import Backbone
+from . import library
 from .compositional import CompositionalBackbone
 from .decoder import Decoder
 from .language import LanguageBackbone
@@ -107,16 +107,15 @@ def load_weights(backbone: Backbone, config: BackboneConfig) -> None:
 def _load_vision(vision: VisionEncoder, config: BackboneConfig) -> None:
     package, _, model = TOWERS[config.vision.kind][:3]
     tower: Any = vision.tower
-    found = _class_of(package, model).from_pretrained(
+    found = library.model(package, model).from_pretrained(
         config.vision.pretrained, config=tower.config, use_safetensors=True
     )
     tower.load_state_dict(found.state_dict())
 
 
 def _load_text(text: TransformersText, config: BackboneConfig) -> None:
-    package, _, model = TEXTS[config.text.kind]
-    own = {"add_pooling_layer": False} if config.text.kind == "bert" else {}
-    found: Any = _class_of(package, model).from_pretrained(config.text.pretrained, use_safetensors=True, **own)
+    package, _, model, own = TEXTS[config.text.kind]
+    found: Any = library.model(package, model).from_pretrained(config.text.pretrained, use_safetensors=True, **own)
     found.resize_token_embeddings(text.embedding.num_embeddings, mean_resizing=False)
     text.model.load_state_dict(found.state_dict())
 
@@ -124,7 +123,7 @@ def _load_text(text: TransformersText, config: BackboneConfig) -> None:
 def _load_space(backbone: ModularBackbone, config: BackboneConfig) -> None:
     """What CLIP projects both to; SigLIP's pooled images and texts lie in one space as they are."""
     kind = config.text.kind
-    model: Any = _class_of(kind, {"clip": "CLIPModel", "siglip": "SiglipModel"}[kind])
+    model: Any = library.model(kind, {"clip": "CLIPModel", "siglip": "SiglipModel"}[kind])
     found = model.from_pretrained(config.text.pretrained, use_safetensors=True)
     if kind == "clip":
         image, text = found.visual_projection.weight, found.text_projection.weight
@@ -138,10 +137,6 @@ def _shares_space(config: BackboneConfig) -> bool:
     return (
         config.kind == "modular" and bool(config.text.pretrained) and config.text.pretrained == config.vision.pretrained
     )
-
-
-def _class_of(package: str, name: str) -> Any:
-    return getattr(import_module(f"transformers.models.{package}.modeling_{package}"), name)
 
 
 def _load_decoder(decoder: Decoder, config: BackboneConfig) -> None:

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import json
-from importlib import import_module
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..config import BackboneConfig
+from . import library
 from .text import ROLES, QueryPool, TextFeatures, TextTower
 from .tokenizer import TextTokenizer
 
-TEXTS = {  # kind -> transformers' package, configuration, model
-    "clip": ("clip", "CLIPTextConfig", "CLIPTextModel"),
-    "siglip": ("siglip", "SiglipTextConfig", "SiglipTextModel"),
-    "bert": ("bert", "BertConfig", "BertModel"),
+TEXTS: dict[str, tuple[str, str, str, dict[str, Any]]] = {  # kind -> transformers' package, configuration, model, how
+    "clip": ("clip", "CLIPTextConfig", "CLIPTextModel", {}),
+    "siglip": ("siglip", "SiglipTextConfig", "SiglipTextModel", {}),
+    "bert": ("bert", "BertConfig", "BertModel", {"add_pooling_layer": False}),
 }
 
 
@@ -90,12 +90,8 @@ def build_text(config: BackboneConfig, tokenizer: TextTokenizer) -> TextTower | 
 
 def _model(config: BackboneConfig, entries: int) -> Any:
     """An untrained encoder, of the architecture that was loaded or else of our sizes."""
-    package, kind, model = TEXTS[config.text.kind]
-    kind, model = (
-        getattr(import_module(f"transformers.models.{package}.{part}_{package}"), name)
-        for part, name in (("configuration", kind), ("modeling", model))
-    )
-    own = {"add_pooling_layer": False} if config.text.kind == "bert" else {}
+    package, kind, model, own = TEXTS[config.text.kind]
+    kind, model = library.configuration(package, kind), library.model(package, model)
     if config.text.architecture:
         return model(kind.from_dict(json.loads(config.text.architecture)), **own)
     options = kind(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from importlib import import_module
 from typing import Any, NamedTuple
 
 import torch
@@ -13,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..config import VisionConfig
+from . import library
 from .image import STRIDE, ImageTower, mean_and_peak, to_unit_range
 
 CLIP_PIXELS = ((0.4815, 0.4578, 0.4082), (0.2686, 0.2613, 0.2758))  # mean and deviation that CLIP was trained with
@@ -229,10 +229,7 @@ def _fitting(config: VisionConfig, size: tuple[int, int], side: int) -> tuple[in
 def _tower(config: VisionConfig, size: tuple[int, int]) -> Any:
     """An untrained tower, of the architecture that was loaded or else of the sizes in `config`."""
     package, kind, model = TOWERS[config.kind][:3]
-    kind, model = (
-        getattr(import_module(f"transformers.models.{package}.{part}_{package}"), name)
-        for part, name in (("configuration", kind), ("modeling", model))
-    )
+    kind, model = library.configuration(package, kind), library.model(package, model)
     if config.architecture:
         return model(kind.from_dict(json.loads(config.architecture)))
     if config.kind == "packed":

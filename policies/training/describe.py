@@ -93,7 +93,7 @@ class DescribeBatches(SceneBatches):
         absent = self.absent(scene)
         segmentation = items["segmentation"][next(iter(self.policy.cameras))][row]
         doing = None
-        if self.policy.config.subgoals and items["phase"] is not None:
+        if self.policy.config.subgoals:
             text, phase = str(asked[0]["text"]), PHASES[items["phase"][row]]
             doing = text, subgoal(phase, asked[0]["goal"], scene, language_of(text))
         still, mixture = objects is not None, self.stage.mixture or (KINDS_WITH_SUBGOALS if doing else KINDS)
