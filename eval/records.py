@@ -13,8 +13,8 @@ names the records (the columns) and, optionally, the metrics (the rows; all of t
     <!-- results:pusht_state/* score ms_per_chunk -->     a row for each variant, a column for each metric
     <!-- results:particle/*/* success_rate -->            a row for each suite, a column for each variant, one metric
 
-are tables of one record whose metrics are named `variant.metric` or `suite.variant.metric`; an interval `METRIC_ci95`
-stands beside its metric.
+are tables of records whose metrics are named `variant.metric` or `suite.variant.metric`; an interval `METRIC_ci95`
+stands beside its metric. `results:particle,particle_token/*/*` puts the variants of two records into one table.
 """
 
 from __future__ import annotations
@@ -178,32 +178,41 @@ def table(records: Sequence[Record], metrics: Sequence[str] = ()) -> str:
     return "\n".join([*lines, "", *map(_provenance, records)]) + "\n"
 
 
-def group_table(record: Record, metrics: Sequence[str], across: bool = False) -> str:
-    """A Markdown table of one record: a row for each group that has one of the metrics, a column for each metric.
+def group_table(records: Sequence[Record], metrics: Sequence[str], across: bool = False) -> str:
+    """A Markdown table: a row for each group of the records that has one of the metrics, a column for each metric.
 
     across: with one metric, groups "suite.variant" become a row for each suite and a column for each variant.
 
     Raises:
-        RecordError: no group has one of `metrics`, or groups to set across each other have no two parts.
+        RecordError: no group has one of `metrics`, two records have the same one, or groups to set across each other
+            have no two parts.
     """
-    groups = {name: [key[: -len(name) - 1] for key in record.metrics if key.endswith(f".{name}")] for name in metrics}
+    names = ",".join(record.name for record in records)
+    found: dict[str, float] = {}
+    for record in records:
+        twice = sorted(found.keys() & record.metrics)
+        if twice:
+            raise RecordError(f"{names}: more than one has the metric {twice[0]!r}; name one of them")
+        found |= record.metrics
+    groups = {name: [key[: -len(name) - 1] for key in found if key.endswith(f".{name}")] for name in metrics}
     missing = [name for name, of in groups.items() if not of]
     if missing or not metrics:
-        raise RecordError(f"{record.name}: no group with the metrics {missing or 'asked for: none was named'}")
+        raise RecordError(f"{names}: no group with the metrics {missing or 'asked for: none was named'}")
     rows = list(dict.fromkeys(group for of in groups.values() for group in of))
+    provenance = "\n".join(map(_provenance, records))
     if not across:
-        cells = [[group, *(_valued(f"{group}.{name}", record.metrics) for name in metrics)] for group in rows]
-        return _grid(["", *(name.replace("_", " ") for name in metrics)], cells, record)
+        cells = [[group, *(_valued(f"{group}.{name}", found) for name in metrics)] for group in rows]
+        return _grid(["", *(name.replace("_", " ").replace(".", ": ") for name in metrics)], cells, provenance)
     if len(metrics) > 1 or any(group.count(".") != 1 for group in rows):
-        raise RecordError(f"{record.name}/*/*: found {list(metrics)} of {rows}, wanted one metric of suite.variant")
+        raise RecordError(f"{names}/*/*: found {list(metrics)} of {rows}, wanted one metric of suite.variant")
     suites, variants = (list(dict.fromkeys(group.split(".")[part] for group in rows)) for part in (0, 1))
-    cells = [[s, *(_valued(f"{s}.{v}.{metrics[0]}", record.metrics) for v in variants)] for s in suites]
-    return _grid([metrics[0].replace("_", " "), *variants], cells, record)
+    cells = [[s, *(_valued(f"{s}.{v}.{metrics[0]}", found) for v in variants)] for s in suites]
+    return _grid([metrics[0].replace("_", " "), *variants], cells, provenance)
 
 
-def _grid(head: Sequence[str], rows: Sequence[Sequence[str]], record: Record) -> str:
+def _grid(head: Sequence[str], rows: Sequence[Sequence[str]], provenance: str) -> str:
     lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
-    return "\n".join([*(f"| {' | '.join(line)} |" for line in lines), "", _provenance(record)]) + "\n"
+    return "\n".join([*(f"| {' | '.join(line)} |" for line in lines), "", provenance]) + "\n"
 
 
 def _valued(name: str, metrics: Mapping[str, float]) -> str:
@@ -250,13 +259,11 @@ def fill_tables(document: str, results: Path) -> str:
     if document.count("<!-- results:") != len(_TABLE.findall(document)):
         raise RecordError("a `<!-- results:NAME -->` marker has no `<!-- /results -->` after it")
 
-    def written(match: re.Match[str]) -> str:
+    def filled(match: re.Match[str]) -> str:
         names, *metrics = match["spec"].split()
-        name, *groups = names.split("/")
-        if groups:
-            record = Record.read(results / f"{name}.json")
-            return f"{match[1]}{group_table(record, metrics, across=len(groups) == 2)}{match[4]}"
+        names, *groups = names.split("/")
         records = [Record.read(results / f"{name}.json") for name in names.split(",")]
-        return f"{match[1]}{table(records, metrics)}{match[4]}"
+        written = group_table(records, metrics, across=len(groups) == 2) if groups else table(records, metrics)
+        return f"{match[1]}{written}{match[4]}"
 
-    return _TABLE.sub(written, document)
+    return _TABLE.sub(filled, document)

@@ -112,6 +112,20 @@ def test_suites_are_rows_and_variants_columns(results: Path) -> None:
     assert rows[5:7] == ["| p-1 | 100.0% | 50.0% |", "| p-2 | 0.0% | - |"]
 
 
+def test_variants_of_two_records_stand_side_by_side(results: Path) -> None:
+    make_record("more", "deixis study more", {"p-1": {"c": {"success_rate": 0.25}}}).write(results / "more.json")
+    metrics = {"p-1": {"a": {"success_rate": 1.0}}, "p-2": {"a": {"success_rate": 0.0}}}
+    rows = grouped(results, metrics, "study,more/*/* success_rate")
+    assert rows[3] == "| success rate | a | c |"
+    assert rows[5:7] == ["| p-1 | 100.0% | 25.0% |", "| p-2 | 0.0% | - |"]
+    assert ["deixis study x" in rows[8], "deixis study more" in rows[9]] == [True, True]
+
+
+def test_a_metric_that_two_records_have_is_refused(results: Path) -> None:
+    with pytest.raises(RecordError, match=r"more than one has the metric 'a\.score'"):
+        grouped(results, {"a": {"score": 1.0}}, "study,study/* score")
+
+
 @pytest.mark.parametrize(
     ("marker", "expected"),
     [
