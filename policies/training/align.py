@@ -173,11 +173,12 @@ class AlignObjective(nn.Module):
         # Instructions, phrases and captions apart: each is padded only to the longest of its kind.
         text = backbone.encode_text(batch.instructions)
         queries = text.roles  # of the demonstrated instruction: they serve the action loss, not the grounding loss
-        if batch.others:
+        grounded = bool(stage.losses.get("grounding", 0))
+        if batch.others and grounded:
             others = backbone.encode_text(batch.others).roles
             queries = torch.cat([queries, others.reshape(size, -1, others.shape[-1])], dim=1)
         named = queries[:, :0]
-        if phrases:
+        if phrases and (grounded or "region_phrase" in self.signals.wanted):
             named = backbone.encode_text(batch.phrases).roles[:, 0].unflatten(0, (size, phrases))
             queries = torch.cat([queries, named], dim=1)
         grids, summaries, targets, shifts, seen_images = [], [], [], [], []
@@ -190,14 +191,8 @@ class AlignObjective(nn.Module):
             targets.append(mask_targets(moved.masks, batch.labels, backbone.grids[i]))
             shifts.append(moved.shift)
         logits = backbone.ground(grids, queries, batch.proprio, shifts)
-        losses, places, visible = [], [], []
-        for i, (scores, target) in enumerate(zip(logits, targets, strict=True)):
-            asked = scores[:, len(ROLES) :]
-            losses.append(grounding_loss(asked, target, batch.valid))
-            distance, seen = place_error(asked.detach(), target, backbone.view(i).moments[:, :2])
-            places.append(distance)
-            visible.append(seen & batch.valid)
-        parts = {"grounding": torch.stack(losses).mean()}
+        parts = self._grounding(logits, targets, batch.valid) if grounded else {}
+        error = parts.pop("place_error", None)
         if stage.losses.get("contrastive", 0) and len(batch.captions) > 1:
             pooled = backbone.encode_text(batch.captions).pooled
             captioned = [x[: len(batch.captions)] for x in seen_images]
@@ -212,9 +207,23 @@ class AlignObjective(nn.Module):
             parts["action"] = self._action_loss(encoded, text, batch)
         terms = {name: stage.losses.get(name, 0.0) * part for name, part in parts.items()}
         total = torch.stack(list(terms.values())).sum()
-        seen = torch.stack(visible).float()
-        parts["place_error"] = (torch.stack(places) * seen).sum() / seen.sum().clamp_min(1)
+        if error is not None:
+            parts["place_error"] = error
         return Losses(total, {name: part.detach() for name, part in parts.items()}, terms)
+
+    def _grounding(self, logits: Sequence[Tensor], targets: Sequence[Tensor], valid: Tensor) -> dict[str, Tensor]:
+        """The loss over all cameras, and how far off the places are of what is visible; logits are those of the
+        demonstrated instruction's roles, then those of what has targets."""
+        losses, places, visible = [], [], []
+        for i, (scores, target) in enumerate(zip(logits, targets, strict=True)):
+            asked = scores[:, len(ROLES) :]
+            losses.append(grounding_loss(asked, target, valid))
+            distance, seen = place_error(asked.detach(), target, self._backbone.view(i).moments[:, :2])
+            places.append(distance)
+            visible.append(seen & valid)
+        seen = torch.stack(visible).float()
+        error = (torch.stack(places) * seen).sum() / seen.sum().clamp_min(1)
+        return {"grounding": torch.stack(losses).mean(), "place_error": error}
 
     def _signals(
         self, batch: AlignBatch, grid: Tensor, images: Tensor, named: Tensor, target: Tensor
