@@ -218,15 +218,9 @@ def alignment(config: RunConfig, command: Sequence[str], checkpoint: str | None,
     """Ask what words and pictures mean to the policy's backbone, on as many scenes as there would be episodes."""
     out = Path(config.out)
     folder = _existing(checkpoint or out / "policy", "deixis train")
-    from .envs.suites import suite_named
-    from .eval.alignment import gather_scenes, judge_alignment, show_alignment
-    from .eval.rollout import make_env
-    from .policies.policy import Policy
+    from .eval.alignment import alignment_of, show_alignment
 
-    policy, suite = Policy.load(folder), suite_named(config.eval.suite)
-    env = make_env(suite, policy)
-    found = judge_alignment(policy, gather_scenes(env, suite, tuple(policy.cameras), config.eval.episodes))
-    env.close()
+    found = alignment_of(folder, config.eval)
     show_alignment(found)
     _write_found(found, command, Path(record) if record else out / "alignment.json")
 

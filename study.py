@@ -2,13 +2,15 @@
 
 A study is a YAML file in configs/studies/: `preset`, `settings` (what all change of it), `variants` (name -> dotted
 settings), `seeds`, `judged`: how many of each training's last policies are evaluated (see `policy_every`), of which the
-mean counts; `share_backbone`, to do alignment and perception once for all variants of a seed; and `suites`, where all
-of it is done in each of several. A variant that is `like` another has its weights, and other settings of `policy.head`
-for drawing actions from them.
+mean counts; `share_backbone`, to do alignment and perception once for all variants of a seed; `also`, what else is
+asked of each last policy, "alignment" or "collapse" (as `deixis eval` does); and `suites`, where all of it is done in
+each of several. A variant that is `like` another has its weights, and other settings of `policy.head` for drawing
+actions from them.
 
     OUT/demonstrations.zarr, gate.json, ...   what all learn from
     OUT/backbone-SEED/                        the backbone that all variants start with, where they share it
-    OUT/VARIANT-SEED/                         training of each, and judged/STEP.parquet, the episodes of each policy
+    OUT/VARIANT-SEED/                         training of each, and judged/STEP.parquet, the episodes of each policy,
+                                              alignment.json, collapse.json
     OUT/SUITE/...                             the same, where the study names suites
 
 What is there already is not done again, so a study that was stopped goes on.
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from .policies.config import TrainConfig
 
 STUDIES = PRESETS / "studies"
+ALSO = ("alignment", "collapse")
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,7 @@ class Study:
         seeds: of training, each with all variants.
         judged: how many of a training's last policies are evaluated; 1 takes the final one alone.
         share_backbone: codebook, align and perceive once for a seed; all its variants imitate on that backbone.
+        also: of `ALSO`, what else is asked of a training's last policy.
         suites: in which to collect, train and judge; none means the preset's.
     """
 
@@ -56,6 +60,7 @@ class Study:
     seeds: tuple[int, ...] = (0,)
     judged: int = 1
     share_backbone: bool = False
+    also: tuple[str, ...] = ()
     suites: tuple[str, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
 
@@ -100,10 +105,23 @@ def read_study(name: str) -> Study:
         raise ConfigError(f"{path}: share_backbone: found {share!r}, wanted true or false")
     if not isinstance(suites, list) or not all(isinstance(suite, str) for suite in suites):
         raise ConfigError(f"{path}: suites: found {suites!r}, wanted a list of names")
+    also = values.get("also", [])
+    if not isinstance(also, list) or not set(also) <= set(ALSO):
+        raise ConfigError(f"{path}: also: found {also!r}, wanted a list of {' and '.join(ALSO)}")
     if not isinstance(shared, dict):
         raise ConfigError(f"{path}: settings: found {shared!r}, wanted dotted settings with their values")
     changed = {str(name): changes or {} for name, changes in variants.items()}
-    return Study(path.stem, str(values["preset"]), changed, tuple(seeds), judged, share, tuple(suites), shared)
+    return Study(
+        name=path.stem,
+        preset=str(values["preset"]),
+        variants=changed,
+        seeds=tuple(seeds),
+        judged=judged,
+        share_backbone=share,
+        also=tuple(also),
+        suites=tuple(suites),
+        settings=shared,
+    )
 
 
 def _check_like(path: Path, name: str, changes: Mapping[str, Any], variants: Mapping[str, Any]) -> None:
@@ -163,6 +181,8 @@ def run_study(
         else:
             _train(study, config.training(), place, folder, reports[suite])
         _judge(config, folder, study.judged)
+        for what in study.also:
+            _ask(what, config, folder)
     write_results(study, out, command, record, curves)
 
 
@@ -227,3 +247,23 @@ def _judge(config: RunConfig, folder: Path, judged: int) -> None:
     if not (folder / DECISION).exists():
         taken = {"ms_per_chunk": decision_ms(policies[-1], config.eval.suite)}
         (folder / DECISION).write_text(json.dumps(taken) + "\n", "utf-8")
+
+
+def _ask(what: str, config: RunConfig, folder: Path) -> None:
+    """What one of `ALSO` finds of the policy in `folder`, as JSON beside it."""
+    path = folder / f"{what}.json"
+    if path.exists():
+        return
+    started = time.perf_counter()
+    if what == "alignment":
+        from .eval.alignment import alignment_of
+
+        found = alignment_of(folder / "policy", config.eval)
+    else:
+        from .eval.collapse import judge_collapse
+
+        found = judge_collapse(folder / "policy", config.eval, folder)
+    unfinished = path.with_suffix(".part")
+    unfinished.write_text(json.dumps(found) + "\n", "utf-8")
+    unfinished.replace(path)
+    print(f"{what}: {time.perf_counter() - started:.0f} s")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
@@ -41,7 +41,7 @@ def write_results(study: Study, out: Path, command: str, record: str | None, cur
                 continue
             seeds |= set(done)
             runs = {seed: _read_run(folder, study) for seed, folder in done.items()}
-            of_suite[name] = _metrics(list(runs.values()))
+            of_suite[name] = metrics_of(list(runs.values()))
             lines.append(_line(f"{suite} {name}".strip(), of_suite[name]))
             label = (*([suite] if suite else []), name)
             for seed, run in runs.items():
@@ -60,25 +60,30 @@ def write_results(study: Study, out: Path, command: str, record: str | None, cur
 
 
 @dataclass(frozen=True)
-class _Run:
+class Run:
     """What one training has left.
 
     Attributes:
         policies, tables: names of the judged policies, and the episodes of each.
+        parameters: of a policy, in millions.
         seconds: of training.
         ms_per_chunk: what a decision takes.
         curve: stage, step, seconds and loss now and then.
+        also: flat metric -> number, of what else was asked.
     """
 
     policies: list[str]
     tables: list[list[EpisodeRecord]]
+    parameters: float
     seconds: float
     ms_per_chunk: float
     curve: list[tuple[str, int, float, float]]
+    also: dict[str, float] = field(default_factory=dict)
 
 
 def _is_done(folder: Path, study: Study) -> bool:
-    return len(_judged(folder, study)) == study.judged and (folder / DECISION).exists()
+    files = (DECISION, *(f"{name}.json" for name in study.also))
+    return len(_judged(folder, study)) == study.judged and all((folder / name).exists() for name in files)
 
 
 def _judged(folder: Path, study: Study) -> list[Path]:
@@ -90,15 +95,21 @@ def _log(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (folder / "training.jsonl").read_text("utf-8").splitlines()]
 
 
-def _read_run(folder: Path, study: Study) -> _Run:
+def _read_run(folder: Path, study: Study) -> Run:
+    from .eval.records import flat_metrics
     from .eval.results import read_table
+    from .policies.policy import Policy
 
     paths = _judged(folder, study)
     log = _log(folder)
     step = max(1, len(log) // _CURVE_POINTS)
     curve = [(row["stage"], row["step"], row["time_s"], row["loss"]["total"]) for row in log[step - 1 :: step]]
     took = json.loads((folder / DECISION).read_text("utf-8"))["ms_per_chunk"]
-    return _Run([path.stem for path in paths], [read_table(path) for path in paths], log[-1]["time_s"], took, curve)
+    asked = {name: json.loads((folder / f"{name}.json").read_text("utf-8")) for name in study.also}
+    also = {name: value for name, value in flat_metrics(asked).items() if "ci95" not in name}
+    size = sum(weights.numel() for weights in Policy.load(folder / "policy").parameters()) / 1e6
+    tables = [read_table(path) for path in paths]
+    return Run([path.stem for path in paths], tables, size, log[-1]["time_s"], took, curve, also)
 
 
 def _line(name: str, values: Mapping[str, Any]) -> str:
@@ -110,31 +121,64 @@ def _line(name: str, values: Mapping[str, Any]) -> str:
 
 
 def _means(records: Sequence[EpisodeRecord]) -> tuple[float, float]:
-    return fmean(r.score for r in records), fmean(float(r.success) for r in records)
+    """Score and success rate with the scenes' own instructions."""
+    correct = [record for record in records if record.condition == "correct"]
+    return fmean(r.score for r in correct), fmean(float(r.success) for r in correct)
 
 
-def _metrics(runs: Sequence[_Run]) -> dict[str, Any]:
+def metrics_of(runs: Sequence[Run]) -> dict[str, Any]:
     """Numbers of one variant from the episodes of each run's policies: means over runs, policies and episodes.
 
-    The interval of the score is over starts: of each start's mean over policies and runs, so that policies of one
-    training, which are much alike, do not pass for independent.
+    Intervals are over starts: of each start's mean over policies and runs, so that policies of one training, which are
+    much alike, do not pass for independent.
     """
     from .eval.statistics import mean_score
+    from .eval.summary import subgoal_accuracy
 
     every = [records for run in runs for records in run.tables]
-    per_start = [fmean(records[i].score for records in every) for i in range(len(every[0]))]
+    correct = [[record for record in records if record.condition == "correct"] for records in every]
     per_seed = [fmean(_means(records)[0] for records in run.tables) for run in runs]
     return {
-        **mean_score(per_start),
+        **mean_score([fmean(record.score for record in start) for start in zip(*correct, strict=True)]),
         "score_best_policy": max(_means(records)[0] for records in every),
         **({"score_sd_of_seeds": stdev(per_seed)} if len(per_seed) > 1 else {}),
         "success_rate": fmean(_means(records)[1] for records in every),
+        **_by_language([record for records in correct for record in records]),
+        **_controls(every),
+        **subgoal_accuracy([record for records in correct for record in records]),
         "policies": len(every),
-        "starts": len(per_start),
+        "starts": len(correct[0]),
+        "parameters_millions": fmean(run.parameters for run in runs),
         "train_seconds": fmean(run.seconds for run in runs),
         "ms_per_chunk": fmean(run.ms_per_chunk for run in runs),
         "episode_seconds": fmean(record.wall_s for records in every for record in records),
+        **{name: fmean(run.also[name] for run in runs) for name in runs[0].also},
     }
+
+
+def _by_language(records: Sequence[EpisodeRecord]) -> dict[str, float]:
+    """Success with instructions in each language, where there are several."""
+    from .datasets.language import language_of
+
+    found: dict[str, list[bool]] = {}
+    for record in records:
+        found.setdefault(language_of(record.instruction), []).append(record.success)
+    return {f"success_rate_{language}": fmean(found[language]) for language in sorted(found)} if len(found) > 1 else {}
+
+
+def _controls(every: Sequence[Sequence[EpisodeRecord]]) -> dict[str, Any]:
+    """The rates of `eval.summary` other than success, each with its interval over starts, where they were measured."""
+    from .eval.statistics import mean_score
+    from .eval.summary import outcomes_of
+
+    outcomes = [outcomes_of(records) for records in every]
+    rates: dict[str, Any] = {}
+    for name in outcomes[0]:
+        per_start = [fmean(start) for start in zip(*(found[name] for found in outcomes), strict=True)]
+        if name != "success" and per_start:
+            mean = mean_score(per_start)
+            rates |= {f"{name}_rate": mean["score"], f"{name}_rate_ci95": mean["score_ci95"]}
+    return rates
 
 
 def _write_csv(path: Path, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:

@@ -197,13 +197,28 @@ def caption(
     """
     _check_scene(scene, language)
     order = [scene[i] for i in rng.permutation(len(scene))]
-    sentences = [pick(rng, _LISTINGS[language]).format(things=_listing(order, rng, language))]
+    template = pick(rng, _LISTINGS[language])
+    sentences = [template.format(things=_listing([phrase(obj, rng, language) for obj in order], language))]
     pairs = clear_pairs(scene, margin)
     count = min(int(rng.integers(max_relations + 1)), len(pairs))
     for i in rng.permutation(len(pairs))[:count]:
         a, b, name = pairs[i]
         sentences.append(statement(a, b, name, rng, language))
     return (" " if language == "en" else "").join(sentences)
+
+
+def caption_in_two_ways(scene: Scene, rng: np.random.Generator, language: str) -> tuple[str, str]:
+    """One listing of every object, by its first and by its second name: "红色方块" and "红色的方块", "red cube" and
+    "red block". Nothing else differs. Raises ValueError as `caption` does.
+    """
+    _check_scene(scene, language)
+    names = [_names(scene[i], language) for i in rng.permutation(len(scene))]
+    template = pick(rng, _LISTINGS[language])
+    first, second = (
+        template.format(things=_listing([nouns[min(way, len(nouns) - 1)] for nouns in names], language))
+        for way in (0, 1)
+    )
+    return first, second
 
 
 def statement(a: SceneObject, b: SceneObject, name: str, rng: np.random.Generator, language: str) -> str:
@@ -283,8 +298,7 @@ def _with_article(noun: str) -> str:
     return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
 
 
-def _listing(objects: Scene, rng: np.random.Generator, language: str) -> str:
-    nouns = [phrase(obj, rng, language) for obj in objects]
+def _listing(nouns: Sequence[str], language: str) -> str:
     if language == "en":
         nouns, comma, last = [_with_article(noun) for noun in nouns], ", ", " and "
     else:

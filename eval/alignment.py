@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-import gymnasium
 import numpy as np
 import torch
 from rich.console import Console
@@ -25,60 +24,31 @@ from ..datasets.language import (
     question,
     statement,
 )
-from ..datasets.spec import camera_stream
-from ..envs.suites import Suite
+from ..envs.suites import suite_named
 from ..policies.backbones.language import LanguageBackbone
+from ..policies.backbones.modular import ModularBackbone
 from ..policies.interfaces import SeeingBackbone
 from ..policies.policy import Policy
+from .config import EvalConfig
+from .rollout import make_env
+from .scenes import Scenes, gather_scenes
 from .statistics import proportion
+from .synonyms import judge_synonyms
 
 RECALL_AT = (1, 5, 10)
-MOST_REPEATS = 500  # scenes in a row whose objects have been seen
 KINDS_COMPARED = 10  # of objects: one that is there against nine that are not
 QUESTIONS = ("colour", "shape", "count", "presence", "relation", "where", "further", "extreme", "nearest")
 
 
-@dataclass(frozen=True)
-class Scenes:
-    """What is seen and what is there.
-
-    Attributes:
-        images: camera -> uint8 [N, H, W, 3].
-        objects: of each scene.
-    """
-
-    images: dict[str, Tensor]
-    objects: list[Sequence[Mapping[str, Any]]]
-
-
-def gather_scenes(env: gymnasium.Env, suite: Suite, cameras: Sequence[str], count: int) -> Scenes:
-    """The first `count` scenes of a suite that differ in what is there, as their episodes begin.
-
-    Raises ValueError where the environment does not say what is there, or where another scene has not come for long.
-    """
-    images: dict[str, list[np.ndarray]] = {camera: [] for camera in cameras}
-    objects, known = [], set()
-    number = last = 0
-    while len(objects) < count:
-        if number - last > MOST_REPEATS:
-            raise ValueError(
-                f"suite {suite.name!r}: found {len(objects)} scenes with different objects, wanted {count}; ask for "
-                "fewer"
-            )
-        task, index = suite.turn(number)
-        number += 1
-        observation, info = env.reset(seed=suite.episode_seed(task, index), options={"task": task})
-        if "scene" not in info:
-            raise ValueError(f"suite {suite.name!r}: found no scene in the environment's info, wanted its objects")
-        kinds = tuple(sorted((str(item["colour"]), item["shape"]) for item in info["scene"]))
-        if kinds in known:  # two scenes of the same objects have the same captions
-            continue
-        known.add(kinds)
-        last = number
-        objects.append(info["scene"])
-        for camera in cameras:
-            images[camera].append(np.array(observation[camera_stream(camera)], np.uint8))
-    return Scenes({camera: torch.from_numpy(np.stack(x)) for camera, x in images.items()}, objects)
+def alignment_of(folder: Path, config: EvalConfig) -> dict[str, Any]:
+    """`judge_alignment` of a saved policy, on as many scenes as there would be episodes."""
+    policy, suite = Policy.load(folder), suite_named(config.suite)
+    require_seeing(policy)
+    env = make_env(suite, policy)
+    try:
+        return judge_alignment(policy, gather_scenes(env, suite, tuple(policy.cameras), config.episodes))
+    finally:
+        env.close()
 
 
 def judge_alignment(policy: Policy, scenes: Scenes, seed: int = 0) -> dict[str, Any]:
@@ -95,6 +65,8 @@ def judge_alignment(policy: Policy, scenes: Scenes, seed: int = 0) -> dict[str, 
         found[f"objects_{language}"] = classify_objects(backbone, scenes, language, rng)
         found[f"relations_{language}"] = classify_relations(backbone, scenes, language, rng)
         found[f"questions_{language}"] = answer_questions(backbone, scenes, language, rng)
+        if isinstance(backbone, ModularBackbone):
+            found[f"synonyms_{language}"] = judge_synonyms(backbone, scenes, language, seed)
     return found
 
 
@@ -182,7 +154,7 @@ def answer_questions(
         if rows:
             found[kind] = sum(given[i] == asked[i][3] for i in rows) / len(rows)
     right = [given[i] == asked[i][3] for i in range(len(asked))]
-    return {**_accuracy(right, guessed / len(asked), "commonest"), **found}
+    return {**_accuracy(right, guessed / max(1, len(asked)), "commonest"), **found}
 
 
 def _say(backbone: LanguageBackbone, scenes: Scenes, asked: Sequence[tuple[str, int, str, str]]) -> list[str]:
@@ -217,7 +189,8 @@ def show_alignment(found: Mapping[str, Any], console: Console | None = None) -> 
 
     def row(name: str, test: str, key: str, chance: str) -> None:
         results = [found[f"{test}_{language}"] for language in LANGUAGES]
-        table.add_row(name, *(f"{result[key]:.1%}" for result in results), f"{results[0][chance]:.1%}")
+        cells = (f"{result[key]:.1%}" if key in result else "-" for result in results)
+        table.add_row(name, *cells, f"{results[0][chance]:.1%}")
 
     for direction in ("image_to_text", "text_to_image"):
         for k in RECALL_AT:
@@ -233,5 +206,9 @@ def show_alignment(found: Mapping[str, Any], console: Console | None = None) -> 
 
 
 def _accuracy(right: Sequence[bool], chance: float, name: str = "chance") -> dict[str, Any]:
+    """The share that is right, with its interval; neither where nothing could be asked of so few scenes."""
+    found = {"asked": len(right), name: chance}
+    if not right:
+        return found
     rate = proportion(sum(right), len(right))
-    return {"accuracy": rate.rate, "ci95": [rate.low, rate.high], "asked": len(right), name: chance}
+    return {"accuracy": rate.rate, "ci95": [rate.low, rate.high], **found}

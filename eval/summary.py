@@ -38,10 +38,7 @@ def summarise(records: Sequence[EpisodeRecord], timings: dict[str, float]) -> di
     A rate whose condition was not run is None. Raises ValueError when no record has the condition "correct",
     or when records come from several policies or suites.
     """
-    by_condition = {
-        condition: [r for r in records if r.condition == condition] for condition in ("correct", "null", "swap")
-    }
-    correct, null, swap = by_condition.values()
+    correct = [record for record in records if record.condition == "correct"]
     if not correct:
         raise ValueError("the results table holds no episode with condition 'correct': nothing to summarise")
     for name in ("policy_hash", "suite", "versions"):
@@ -51,7 +48,8 @@ def summarise(records: Sequence[EpisodeRecord], timings: dict[str, float]) -> di
                 f"{name}: found {sorted(found)} in one results table, wanted one: summarise them separately"
             )
 
-    success = _share(correct, [r.success for r in correct])
+    outcomes = outcomes_of(records)
+    success = _share(outcomes.pop("success"))
     summary: dict[str, Any] = {
         "suite": correct[0].suite,
         "policy_hash": correct[0].policy_hash,
@@ -59,25 +57,18 @@ def summarise(records: Sequence[EpisodeRecord], timings: dict[str, float]) -> di
         "ci95": [success.low, success.high],
         "episodes": success.episodes,
         **_marks(correct),
-        **_subgoals(correct),
+        **subgoal_accuracy(correct),
         "per_task": {},
     }
     for task in dict.fromkeys(record.task for record in correct):
         chosen = [record for record in correct if record.task == task]
-        rate = _share(chosen, [r.success for r in chosen])
+        rate = _share([record.success for record in chosen])
         summary["per_task"][task] = {"rate": rate.rate, "ci95": [rate.low, rate.high], "episodes": rate.episodes}
-    named = [record for record in correct if record.target]  # some environments have no objects to choose from
-    for name, chosen, outcomes in (
-        ("wrong_object", named, [r.wrong_object for r in named]),
-        ("null_success", null, [r.success for r in null]),
-        ("swap_follow", swap, [r.acted_on == r.target for r in swap]),
-        ("swap_original", swap, [r.acted_on == r.original_target for r in swap]),
-        ("swap_success", swap, [r.success for r in swap]),
-    ):
-        rate = _share(chosen, outcomes) if chosen else None
+    for name, found in outcomes.items():
+        rate = _share(found) if found else None
         summary[f"{name}_rate"] = rate.rate if rate else None
         summary[f"{name}_ci95"] = [rate.low, rate.high] if rate else None
-        summary[f"{name}_episodes"] = len(chosen)
+        summary[f"{name}_episodes"] = len(found)
 
     stages = {stage: round(seconds, 2) for stage, seconds in timings.items() if stage != "total"}
     total = timings.get("total", sum(stages.values()))
@@ -88,6 +79,19 @@ def summarise(records: Sequence[EpisodeRecord], timings: dict[str, float]) -> di
     return summary
 
 
+def outcomes_of(records: Sequence[EpisodeRecord]) -> dict[str, list[bool]]:
+    """What each rate of `DEFINITIONS` counts, episode by episode; nothing where its condition was not run."""
+    correct, null, swap = ([r for r in records if r.condition == name] for name in ("correct", "null", "swap"))
+    return {
+        "success": [r.success for r in correct],
+        "wrong_object": [r.wrong_object for r in correct if r.target],  # some environments have nothing to choose from
+        "null_success": [r.success for r in null],
+        "swap_follow": [r.acted_on == r.target for r in swap],
+        "swap_original": [r.acted_on == r.original_target for r in swap],
+        "swap_success": [r.success for r in swap],
+    }
+
+
 def _marks(records: Sequence[EpisodeRecord]) -> dict[str, Any]:
     """The mean mark and its 95% interval; nothing where every mark only says whether the episode was a success."""
     if all(record.score == record.success for record in records):
@@ -95,8 +99,8 @@ def _marks(records: Sequence[EpisodeRecord]) -> dict[str, Any]:
     return mean_score([record.score for record in records])
 
 
-def _subgoals(records: Sequence[EpisodeRecord]) -> dict[str, Any]:
-    """How often what the policy said it would do was right; nothing where it says nothing."""
+def subgoal_accuracy(records: Sequence[EpisodeRecord]) -> dict[str, Any]:
+    """How often what the policy said it would do was right, and how often it said it; nothing where it says nothing."""
     said, right = (sum(getattr(r, name) or 0 for r in records) for name in ("subgoals", "subgoals_right"))
     return {"subgoal_accuracy": right / said, "subgoals": said} if said else {}
 
@@ -126,5 +130,5 @@ def training_seconds(log: Path) -> dict[str, float]:
     return {stage: round(end - start, 2) for start, (stage, end) in zip(starts, ends.items(), strict=False)}
 
 
-def _share(records: Sequence[EpisodeRecord], outcomes: Sequence[bool]) -> Proportion:
-    return proportion(sum(outcomes), len(records))
+def _share(outcomes: Sequence[bool]) -> Proportion:
+    return proportion(sum(outcomes), len(outcomes))

@@ -10,9 +10,10 @@ from ..datasets.language import LANGUAGES, caption
 from ..envs.suites import Suite, suite_named
 from ..policies.policy import Policy
 from ..policies.training.watch import Watch, Watcher
-from .alignment import Scenes, classify_objects, gather_scenes, recall, require_seeing
+from .alignment import classify_objects, recall, require_seeing
 from .config import WatchConfig
 from .rollout import make_env, run_episode
+from .scenes import Scenes, gather_scenes
 
 
 def make_watch(config: WatchConfig, exec_horizon: int | None = None) -> Watch | None:

@@ -86,6 +86,8 @@ def test_what_all_variants_change_yields_to_what_one_changes(tmp_path: Path) -> 
         ("preset: pusht_state\nvariants: {a: {like: b}}\n", "variants.a.like: found 'b'"),
         ("preset: pusht_state\nvariants: {a: {}, b: {like: a}, c: {like: b}}\n", "variants.c.like: found 'b'"),
         ("preset: pusht_state\nvariants: {a: {}, b: {like: a, seed: 3}}\n", "variants.b: found ['seed']"),
+        ("preset: pusht_state\nvariants: {a: {}}\nalso: [magic]\n", "also: found ['magic']"),
+        ("preset: pusht_state\nvariants: {a: {}}\nalso: alignment\n", "also: found 'alignment'"),
         ("preset: pusht_state\nvariants: {a: {}}\nshare_backbone: 2\n", "share_backbone: found 2"),
         ("preset: pusht_state\nvariants: {a: {}}\nmore: 1\n", "wanted preset, variants"),
         ("preset: [", "not readable as YAML"),
@@ -168,3 +170,36 @@ def test_variants_can_share_a_backbone(tmp_path: Path, monkeypatch: pytest.Monke
     image = [load_tensors(out / name / "policy" / "model.safetensors") for name in ("backbone-3", "small-3", "l1-3")]
     names = [name for name in image[0] if name.startswith("backbone.image")]
     assert names and all(torch.equal(image[0][name], other[name]) for name in names for other in image[1:])
+
+
+TABLETOP = """
+preset: demo
+also: [alignment]
+settings:
+  collect.episodes: 6
+  align.steps: 2
+  align.batch_size: 8
+  imitate.steps: 2
+  imitate.batch_size: 8
+  eval.episodes: 3
+  eval.conditions: [correct]
+  log_every: 1
+  threads: 1
+variants:
+  l1: {}
+"""
+
+
+def test_what_else_is_asked_stands_in_the_record_and_is_not_asked_again(tmp_path: Path) -> None:
+    file, record, out = tmp_path / "tiny.yaml", tmp_path / "tiny.json", tmp_path / "out"
+    file.write_text(TABLETOP)
+    command = ["study", str(file), "--out", str(out), "--json", str(record), "--curves", str(tmp_path)]
+    assert main(command) == 0
+    metrics = json.loads(record.read_text())["metrics"]
+    assert metrics["l1.starts"] == 3 and metrics["l1.parameters_millions"] > 0.1
+    assert metrics["l1.alignment.scenes"] == 3
+    assert metrics["l1.alignment.retrieval_zh.chance_at_1"] == pytest.approx(1 / 3)
+    asked = (out / "l1-0" / "alignment.json").stat().st_mtime_ns
+    assert main(command) == 0
+    assert (out / "l1-0" / "alignment.json").stat().st_mtime_ns == asked
+    assert json.loads(record.read_text())["metrics"] == metrics

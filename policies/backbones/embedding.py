@@ -62,7 +62,14 @@ class JointEmbedding(nn.Module):
             layer.bias.zero_()
         self.temperature.set(temperature)
 
+    def seen(self, images: Tensor) -> Tensor:
+        """Pooled images [n, Di] as directions [n, width]."""
+        return F.normalize(self.image(images.float()), dim=-1)
+
+    def said(self, texts: Tensor) -> Tensor:
+        """Pooled texts [m, Dt] as directions [m, width]."""
+        return F.normalize(self.text(texts.float()), dim=-1)
+
     def forward(self, images: Tensor, texts: Tensor) -> Tensor:
         """Cosines of pooled images [n, Di] and pooled texts [m, Dt] over the temperature: [n, m]."""
-        seen, said = self.image(images.float()), self.text(texts.float())
-        return self.temperature() * F.normalize(seen, dim=-1) @ F.normalize(said, dim=-1).T
+        return self.temperature() * self.seen(images) @ self.said(texts).T

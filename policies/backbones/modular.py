@@ -243,8 +243,21 @@ class ModularBackbone(SeeingBackbone):
 
     @torch.no_grad()
     def compare(self, images: Mapping[str, Tensor], texts: Sequence[str]) -> Tensor:
+        return self.embedding(self._summaries(images), self.encode_text(texts).pooled)
+
+    @torch.no_grad()
+    def embed_images(self, images: Mapping[str, Tensor]) -> Tensor:
+        """Instants {camera: [F, H, W, 3]} as directions in the space shared with texts [F, embedding_width]."""
+        return self.embedding.seen(self._summaries(images))
+
+    @torch.no_grad()
+    def embed_texts(self, texts: Sequence[str]) -> Tensor:
+        """Texts as directions in the space shared with images [T, embedding_width]."""
+        return self.embedding.said(self.encode_text(texts).pooled)
+
+    def _summaries(self, images: Mapping[str, Tensor]) -> Tensor:
         seen = [self.see(i, images[camera].to(self.device)).summary for i, camera in enumerate(self.cameras)]
-        return self.embedding(torch.cat(seen, dim=-1), self.encode_text(texts).pooled)
+        return torch.cat(seen, dim=-1)
 
     def standardise(self, frames: Tensor) -> None:
         self.projector.standardise(frames)

@@ -18,16 +18,15 @@ from deixis.cli import main
 from deixis.datasets.language import COLOUR_WORDS, clear_pairs, language_of, noun_phrases, question
 from deixis.envs.suites import suite_named
 from deixis.eval.alignment import (
-    Scenes,
     answer_questions,
     classify_objects,
     classify_relations,
-    gather_scenes,
     judge_alignment,
     recall,
     show_alignment,
 )
 from deixis.eval.rollout import make_env
+from deixis.eval.scenes import Scenes, gather_scenes
 from deixis.policies.interfaces import SeeingBackbone
 from deixis.policies.policy import Policy
 
@@ -164,6 +163,14 @@ def test_an_untrained_policy_is_judged_and_shown(policy_folder: Path, scenes: Sc
     assert found["objects_en"]["accuracy"] < 0.5
     show_alignment(found, console := Console(record=True, width=100))
     assert "text to image, R@10" in console.export_text()
+
+
+def test_too_few_scenes_to_choose_among_leave_the_accuracy_out(policy_folder: Path, scenes: Scenes) -> None:
+    few = Scenes({camera: x[:2] for camera, x in scenes.images.items()}, scenes.objects[:2])
+    found = judge_alignment(Policy.load(policy_folder), few)
+    assert found["objects_en"] == {"asked": 0, "chance": 0.1}
+    show_alignment(found, console := Console(record=True, width=100))
+    assert next(line for line in console.export_text().splitlines() if "objects" in line).count(" - ") == 2
 
 
 def test_the_command_writes_a_record(policy_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
