@@ -15,7 +15,9 @@ import numpy as np
 from .exchange import Exchange, exchanged_pairs, prefers_a_stranger
 from .motion_model import FOLDS, MotionModel, Signals, standardised, with_random_features
 
-_DISBELIEF = 20.0  # nats by which inputs must be worse than none before strangers' are tried
+# Nats by which inputs must be worse than none before strangers' are tried; more where the model has fewer rows than so
+# many for each of its inputs, for it then goes astray in sound episodes, too (by 25 nats, with 5 rows).
+_DISBELIEF, _ROWS_PER_INPUT = 20.0, 10
 _FEW, _BELIEVED = 20, 0.9  # episodes, and the share of them that the model must explain, before any is called foreign
 _ROWS = 8_000  # enough to tell the delay that all have
 _VOICE = 3.0  # nats that an episode may say of the delay of all, or as many as half of them do
@@ -100,20 +102,22 @@ def estimate_delays(
     penalty[linear : scaled[0].inputs.shape[1]] = max(ridge, _RANDOM_RIDGE)
     model = MotionModel.fit(scaled, penalty)
     without = MotionModel.fit([s.without_inputs() for s in scaled], ridge)
+    nothing = [without.nats(without.wanted(own.without_inputs(), i % FOLDS)) for i, own in enumerate(scaled)]
+    rows = sum(len(s.targets) for s in scaled)
+    disbelief = _DISBELIEF * max(1.0, _ROWS_PER_INPUT * len(penalty) / rows)
     judged, gains = [], []
     for place, own in enumerate(scaled):
         fold = place % FOLDS
-        nothing = without.nats(without.wanted(own.without_inputs(), fold))
         wanted, explained = model.wanted(own, fold), model.explained(own.inputs, fold)
-        delay, gain = _judge(model, wanted, explained, nothing, longest, confidence)
-        if delay.evidence < -_DISBELIEF:
+        delay, gain = _judge(model, wanted, explained, nothing[place], longest, confidence)
+        if delay.evidence < -disbelief:
             best = [s.delayed(delay.best) for s in scaled]
             delay = replace(delay, foreign=prefers_a_stranger(model, best, place))
         judged.append(delay)
         gains.append(gain)
     most = np.sort(gains, axis=0)[-2:]
     judged = [_outstanding(delay, gain, most, longest, confidence) for delay, gain in zip(judged, gains, strict=True)]
-    exchanged = exchanged_pairs(model, scaled)
+    exchanged = exchanged_pairs(model, scaled, nothing)
     believed = np.mean([delay.evidence > 0 for delay in judged])
     if len(judged) < _FEW or believed < _BELIEVED:  # the model itself is too weak to call an episode foreign
         judged, exchanged = [replace(delay, foreign=False) for delay in judged], []

@@ -17,6 +17,7 @@ import numpy as np
 TRIALS, WORKERS = "DEIXIS_BENCH_TRIALS", "DEIXIS_BENCH_WORKERS"  # environment variables; 100 and 2 without them
 PUSHT = "pusht_cchi_v7_replay.zarr"
 _EPISODES = 400  # of the tabletop: enough to learn from what a sound one looks like
+_SMALL = 50  # episodes of the stores into which that one is cut: a model of so few is weak, and must not accuse
 _LEAST = 4  # episodes of a store in which faults are planted
 _DELAYS = ("action_shift", "camera_shift")  # kinds of which the gate says the size, too
 
@@ -31,7 +32,9 @@ def run() -> dict[str, float]:
 
     Metrics: `KIND_found`, an error at the planted place; `KIND_named`, the right check is among them, it says how large
     the fault is where it can, and no other episode or stream is called wrong; `KIND_exact`, it says a delay to the row;
-    `false_alarms`, errors in clean stores; `clean_episodes` and `clean_stores`, in how many; `trials` of each kind.
+    `false_alarms`, errors in clean stores; `clean_episodes` and `clean_stores`, in how many; `small_stores`, parts of
+    50 episodes of the tabletop's, each a store of its own, and `small_false_alarms`, errors in them; `trials` of each
+    kind.
     """
     from rich.progress import Progress
 
@@ -54,6 +57,10 @@ def run() -> dict[str, float]:
             metrics["clean_stores"] += 1
             if len(store) >= _LEAST:
                 paths.append(str(store.path))
+            if len(store) == _EPISODES:
+                parts = [_sound(store, range(first, first + _SMALL)) for first in range(0, _EPISODES, _SMALL)]
+                metrics["small_stores"] = len(parts)
+                metrics["small_false_alarms"] = sum(len(check_store(part).errors) for part in parts)
         jobs = [(kind, trial) for kind in KINDS for trial in range(trials)]
         task = bar.add_task("faults", total=len(jobs))
         with ProcessPoolExecutor(int(os.environ.get(WORKERS, "2")), context, _start, (paths,)) as pool:
@@ -79,13 +86,13 @@ def _start(paths: list[str]) -> None:
     _beds.extend((_sound(TrajectoryStore.open(path)), FrameCache()) for path in paths)
 
 
-def _sound(store: Any) -> Any:
-    """A store in memory, without the streams that an operator's own device has stamped."""
+def _sound(store: Any, episodes: range | None = None) -> Any:
+    """A store, or some of its episodes, in memory, without the streams that an operator's own device has stamped."""
     from ...datasets.trajectories import MemoryTrajectories
 
     streams = {name: spec for name, spec in store.streams.items() if not name.startswith("privileged.user_")}
-    episodes = (store.episode(index) for index in range(len(store)))
-    kept = [replace(episode, streams={name: episode.streams[name] for name in streams}) for episode in episodes]
+    chosen = (store.episode(index) for index in episodes or range(len(store)))
+    kept = [replace(episode, streams={name: episode.streams[name] for name in streams}) for episode in chosen]
     return MemoryTrajectories(kept, store.env_spec, streams, store.tolerance, Path(store.path).name)
 
 
