@@ -97,7 +97,7 @@ COMMANDS = {
 
 EXAMPLES = """\
 examples:
-  deixis demo                                  # the preset configs/demo.yaml, into runs/demo
+  deixis demo --config demo                    # the preset configs/demo.yaml, into runs/demo
   deixis demo --config smoke --out runs/try    # another preset, another folder
   deixis train --policy.head.kind regression --align.steps 0 --overwrite true
   deixis COMMAND --help                        # everything a command can be given"""
