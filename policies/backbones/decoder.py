@@ -104,8 +104,8 @@ class Decoder(nn.Module):
                 tie_word_embeddings=True,
                 use_cache=False,
             )
-        # On a CPU, plain products and a softmax train 1.6 times as fast as the fused attention, which is slow there on the
-        # way back where there is a mask.
+        # On a CPU, plain products and a softmax train 1.6 times as fast as the fused attention, whose backward pass is
+        # slow there where there is a mask.
         fused = torch.cuda.is_available()
         self.model = AutoModelForCausalLM.from_config(options, attn_implementation="sdpa" if fused else "eager")
         if not (config.query_key_norm or config.architecture):
