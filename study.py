@@ -106,7 +106,7 @@ def read_study(name: str) -> Study:
     if not isinstance(suites, list) or not all(isinstance(suite, str) for suite in suites):
         raise ConfigError(f"{path}: suites: found {suites!r}, wanted a list of names")
     also = values.get("also", [])
-    if not isinstance(also, list) or not set(also) <= set(ALSO):
+    if not isinstance(also, list) or not all(what in ALSO for what in also):
         raise ConfigError(f"{path}: also: found {also!r}, wanted a list of {' and '.join(ALSO)}")
     if not isinstance(shared, dict):
         raise ConfigError(f"{path}: settings: found {shared!r}, wanted dotted settings with their values")
