@@ -49,9 +49,10 @@ def test_every_preset_reads_by_its_bare_name_and_by_its_path(preset: str) -> Non
     assert read("--config", preset) == read("--config", str(PRESETS / f"{preset}.yaml"))
 
 
-def test_demo_preset_is_the_default_run_that_looks_more_often() -> None:
+def test_demo_preset_is_the_default_run_with_regression_that_looks_more_often() -> None:
     default = RunConfig()
-    assert read("--config", "demo") == replace(default, eval=replace(default.eval, exec_horizon=2))
+    policy = replace(default.policy, head=replace(default.policy.head, kind="regression"))
+    assert read("--config", "demo") == replace(default, policy=policy, eval=replace(default.eval, exec_horizon=2))
 
 
 def test_overrides_win_over_the_file_wherever_they_stand(tmp_path: Path) -> None:

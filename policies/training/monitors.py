@@ -125,16 +125,14 @@ class Monitors:
 
 @contextmanager
 def _watched_attention(tell: Any) -> Iterator[None]:
-    """Within, attention of transformers' models (which its fused kernel hides) tells its logits."""
+    """Within, attention of transformers' models, fused or plain, tells its logits."""
     if "transformers" not in sys.modules:
         yield
         return
     from transformers.integrations.sdpa_attention import sdpa_attention_forward
     from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-    def watched(
-        module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **options: Any
-    ) -> Any:  # some models give the mask by its name
+    def watch(module: Any, query: Tensor, key: Tensor, attention_mask: Tensor | None, options: Any) -> None:
         with torch.no_grad():
             groups = query.shape[1] // key.shape[1]
             scaling = options.get("scaling") or query.shape[-1] ** -0.5
@@ -143,10 +141,22 @@ def _watched_attention(tell: Any) -> Iterator[None]:
                 seen = attention_mask if attention_mask.dtype == torch.bool else attention_mask >= 0
                 logits = logits.masked_fill(~seen[..., : logits.shape[-1]], 0.0)
             tell(module, logits)
+
+    def fused(
+        module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **options: Any
+    ) -> Any:  # some models give the mask by its name
+        watch(module, query, key, attention_mask, options)
         return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
 
-    ALL_ATTENTION_FUNCTIONS["sdpa"] = watched
+    def plain(
+        module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **options: Any
+    ) -> Any:
+        watch(module, query, key, attention_mask, options)
+        own = sys.modules[type(module).__module__].eager_attention_forward  # every model of transformers has its own
+        return own(module, query, key, value, attention_mask, **options)
+
+    ALL_ATTENTION_FUNCTIONS["sdpa"], ALL_ATTENTION_FUNCTIONS["eager"] = fused, plain
     try:
         yield
     finally:
-        del ALL_ATTENTION_FUNCTIONS["sdpa"]
+        del ALL_ATTENTION_FUNCTIONS["sdpa"], ALL_ATTENTION_FUNCTIONS["eager"]
