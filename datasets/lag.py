@@ -15,8 +15,8 @@ import numpy as np
 from .exchange import Exchange, exchanged_pairs, prefers_a_stranger
 from .motion_model import FOLDS, MotionModel, Signals, standardised, with_random_features
 
-# Nats by which inputs must be worse than none before strangers' are tried; more where the model has fewer rows than so
-# many for each of its inputs, for it then goes astray in sound episodes, too (by 25 nats, with 5 rows).
+# Nats by which inputs must be worse than none before strangers' are tried. A model of fewer rows than so many for each
+# of its inputs goes astray in sound episodes, too (by 25 nats, with 5 rows): then more is asked for.
 _DISBELIEF, _ROWS_PER_INPUT = 20.0, 10
 _FEW, _BELIEVED = 20, 0.9  # episodes, and the share of them that the model must explain, before any is called foreign
 _ROWS = 8_000  # enough to tell the delay that all have
@@ -104,19 +104,22 @@ def estimate_delays(
     without = MotionModel.fit([s.without_inputs() for s in scaled], ridge)
     nothing = [without.nats(without.wanted(own.without_inputs(), i % FOLDS)) for i, own in enumerate(scaled)]
     rows = sum(len(s.targets) for s in scaled)
-    disbelief = _DISBELIEF * max(1.0, _ROWS_PER_INPUT * len(penalty) / rows)
+    weak = max(1.0, _ROWS_PER_INPUT * len(penalty) / rows)
     judged, gains = [], []
     for place, own in enumerate(scaled):
         fold = place % FOLDS
         wanted, explained = model.wanted(own, fold), model.explained(own.inputs, fold)
         delay, gain = _judge(model, wanted, explained, nothing[place], longest, confidence)
-        if delay.evidence < -disbelief:
+        if delay.evidence < -_DISBELIEF * weak:
             best = [s.delayed(delay.best) for s in scaled]
             delay = replace(delay, foreign=prefers_a_stranger(model, best, place))
         judged.append(delay)
         gains.append(gain)
     most = np.sort(gains, axis=0)[-2:]
-    judged = [_outstanding(delay, gain, most, longest, confidence) for delay, gain in zip(judged, gains, strict=True)]
+    needed = 2 * confidence * weak
+    judged = [
+        _outstanding(delay, gain, most, longest, confidence, needed) for delay, gain in zip(judged, gains, strict=True)
+    ]
     exchanged = exchanged_pairs(model, scaled, nothing)
     believed = np.mean([delay.evidence > 0 for delay in judged])
     if len(judged) < _FEW or believed < _BELIEVED:  # the model itself is too weak to call an episode foreign
@@ -161,14 +164,17 @@ def _judge(
     return Delay(best if told else None, best, min(near), max(near), sure, evidence), gains[longest]
 
 
-def _outstanding(delay: Delay, gain: np.ndarray, most: np.ndarray, longest: int, confidence: float) -> Delay:
+def _outstanding(
+    delay: Delay, gain: np.ndarray, most: np.ndarray, longest: int, confidence: float, needed: float
+) -> Delay:
     """Told, too, where the delay gains little over none, but every other episode of the store loses much by it.
 
-    gain: [K] nats of each delay in this episode; most: [2, K] the second largest and the largest of all episodes.
+    gain: [K] nats of each delay in this episode; most: [2, K] the second largest and the largest of all episodes;
+    needed: nats by which it must stand out from them.
     """
     place = delay.best + longest
     rival = most[0, place] if gain[place] == most[1, place] else most[1, place]
-    if delay.rows is None and delay.best and delay.evidence >= confidence and gain[place] - rival >= 2 * confidence:
+    if delay.rows is None and delay.best and delay.evidence >= confidence and gain[place] - rival >= needed:
         return replace(delay, rows=delay.best)
     return delay
 
