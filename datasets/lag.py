@@ -16,7 +16,7 @@ from .exchange import Exchange, exchanged_pairs, prefers_a_stranger
 from .motion_model import FOLDS, MotionModel, Signals, standardised, with_random_features
 
 # Nats by which inputs must be worse than none before strangers' are tried. A model of fewer rows than so many for each
-# of its inputs goes astray in sound episodes, too (by 25 nats, with 5 rows): then more is asked for.
+# of its inputs goes astray in sound episodes, too (by 62 nats, with 5 rows): then more is asked for.
 _DISBELIEF, _ROWS_PER_INPUT = 20.0, 10
 _FEW, _BELIEVED = 20, 0.9  # episodes, and the share of them that the model must explain, before any is called foreign
 _ROWS = 8_000  # enough to tell the delay that all have
@@ -110,7 +110,7 @@ def estimate_delays(
         fold = place % FOLDS
         wanted, explained = model.wanted(own, fold), model.explained(own.inputs, fold)
         delay, gain = _judge(model, wanted, explained, nothing[place], longest, confidence)
-        if delay.evidence < -_DISBELIEF * weak:
+        if delay.evidence < -_DISBELIEF * weak**2:
             best = [s.delayed(delay.best) for s in scaled]
             delay = replace(delay, foreign=prefers_a_stranger(model, best, place))
         judged.append(delay)
