@@ -174,11 +174,12 @@ class AlignObjective(nn.Module):
         text = backbone.encode_text(batch.instructions)
         queries = text.roles  # of the demonstrated instruction: they serve the action loss, not the grounding loss
         grounded = bool(stage.losses.get("grounding", 0))
+        pointed = grounded or "region_phrase" in self.signals.wanted  # phrases and where they are, are needed
         if batch.others and grounded:
             others = backbone.encode_text(batch.others).roles
             queries = torch.cat([queries, others.reshape(size, -1, others.shape[-1])], dim=1)
         named = queries[:, :0]
-        if phrases and (grounded or "region_phrase" in self.signals.wanted):
+        if phrases and pointed:
             named = backbone.encode_text(batch.phrases).roles[:, 0].unflatten(0, (size, phrases))
             queries = torch.cat([queries, named], dim=1)
         grids, summaries, targets, shifts, seen_images = [], [], [], [], []
@@ -188,11 +189,14 @@ class AlignObjective(nn.Module):
             seen = backbone.see(i, seen_images[-1])
             grids.append(seen.tokens)
             summaries.append(seen.summary)
-            targets.append(mask_targets(moved.masks, batch.labels, backbone.grids[i]))
+            if pointed:
+                targets.append(mask_targets(moved.masks, batch.labels, backbone.grids[i]))
             shifts.append(moved.shift)
         logits = backbone.ground(grids, queries, batch.proprio, shifts)
-        parts = self._grounding(logits, targets, batch.valid) if grounded else {}
-        error = parts.pop("place_error", None)
+        parts: dict[str, Tensor] = {}
+        told: dict[str, Tensor] = {}
+        if grounded:
+            parts["grounding"], told["place_error"] = self._grounding(logits, targets, batch.valid)
         if stage.losses.get("contrastive", 0) and len(batch.captions) > 1:
             pooled = backbone.encode_text(batch.captions).pooled
             captioned = [x[: len(batch.captions)] for x in seen_images]
@@ -201,19 +205,19 @@ class AlignObjective(nn.Module):
             shown = torch.cat([summary[: len(batch.captions)] for summary in summaries], dim=-1)
             slow = self._slow_pair(captioned, batch.captions) if self.slow is not None else None
             parts["contrastive"] = self.contrastive(shown, pooled, batch.overlap, batch.progress, slow)
-        parts |= self._signals(batch, grids[0], seen_images[0], named, targets[0])
+        parts |= self._signals(batch, grids[0], seen_images[0], named, targets)
         if stage.losses.get("action", 0):
             encoded = backbone.read(grids, [scores[:, : len(ROLES)] for scores in logits])
             parts["action"] = self._action_loss(encoded, text, batch)
         terms = {name: stage.losses.get(name, 0.0) * part for name, part in parts.items()}
         total = torch.stack(list(terms.values())).sum()
-        if error is not None:
-            parts["place_error"] = error
-        return Losses(total, {name: part.detach() for name, part in parts.items()}, terms)
+        return Losses(total, {name: part.detach() for name, part in (parts | told).items()}, terms)
 
-    def _grounding(self, logits: Sequence[Tensor], targets: Sequence[Tensor], valid: Tensor) -> dict[str, Tensor]:
-        """The loss over all cameras, and how far off the places are of what is visible; logits are those of the
-        demonstrated instruction's roles, then those of what has targets."""
+    def _grounding(self, logits: Sequence[Tensor], targets: Sequence[Tensor], valid: Tensor) -> tuple[Tensor, Tensor]:
+        """The loss over all cameras, and how far off the places are of what is visible.
+
+        logits: of the demonstrated instruction's roles, then of what has targets.
+        """
         losses, places, visible = [], [], []
         for i, (scores, target) in enumerate(zip(logits, targets, strict=True)):
             asked = scores[:, len(ROLES) :]
@@ -223,15 +227,15 @@ class AlignObjective(nn.Module):
             visible.append(seen & valid)
         seen = torch.stack(visible).float()
         error = (torch.stack(places) * seen).sum() / seen.sum().clamp_min(1)
-        return {"grounding": torch.stack(losses).mean(), "place_error": error}
+        return torch.stack(losses).mean(), error
 
     def _signals(
-        self, batch: AlignBatch, grid: Tensor, images: Tensor, named: Tensor, target: Tensor
+        self, batch: AlignBatch, grid: Tensor, images: Tensor, named: Tensor, targets: Sequence[Tensor]
     ) -> dict[str, Tensor]:
         """Further losses that the stage gives a weight, in the first camera's view."""
         signals, backbone, parts = self.signals, self._backbone, {}
         if "region_phrase" in signals.wanted and named.shape[1]:
-            parts["region_phrase"] = signals.region_phrase(grid, named, target[:, -named.shape[1] :], batch.kinds)
+            parts["region_phrase"] = signals.region_phrase(grid, named, targets[0][:, -named.shape[1] :], batch.kinds)
         if "patch_word" in signals.wanted:
             text = backbone.encode_text(batch.captions)
             parts["patch_word"] = signals.patch_word(grid[: len(batch.captions)], text.states, text.mask)
