@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -138,7 +138,13 @@ class SeeingBackbone(Backbone):
 
     cameras: tuple[str, ...]
     obs_horizon: int
-    perception: tuple[str, ...]
+
+    @property
+    def perception(self) -> tuple[str, ...]:
+        raise NotImplementedError
+
+    def prepare(self, trained: Collection[str]) -> None:
+        """Told before a stage which of its parts that trains; by default it does not matter."""
 
     def encode_text(self, texts: Sequence[str]) -> Any:
         """`Texts` of these texts, in their order; equal ones are encoded once."""

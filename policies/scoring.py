@@ -50,7 +50,7 @@ def grounding_scorer(policy: Policy | str | Path) -> Callable[[Mapping[str, np.n
             )
         phrases = backbone.encode_text(texts).roles[:, [target]]
         grid = backbone.image_features(0, torch.from_numpy(np.ascontiguousarray(seen)).to(backbone.device))
-        logits = backbone.view(0).scores(grid, phrases)[:, 0].double()
+        logits = backbone.grounding.view(0).scores(grid, phrases)[:, 0].double()
         return (logits[:, :-1].logsumexp(-1) - logits.logsumexp(-1)).cpu().numpy()
 
     return score

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ..config import BackboneConfig
 from .bridges import build_bridge
-from .language import LanguageBackbone, TokenIds
+from .language import LanguageBackbone
 from .tokenizer import TextTokenizer
 from .vision import VisionEncoder, build_vision, shared_size
 
@@ -27,21 +27,25 @@ class CompositionalBackbone(LanguageBackbone):
         obs_horizon: int,
         tokenizer: TextTokenizer,
     ) -> None:
-        super().__init__(config, cameras, proprio_dim, obs_horizon, tokenizer, tokenizer.size, config.bridge)
-        self.vision: VisionEncoder = build_vision(config.vision, shared_size(config.vision, cameras))
-        tokens = self.vision.grid[0] * self.vision.grid[1]
-        self.bridge = build_bridge(config.bridge, tokens, self.vision.width, self.decoder.width, self.decoder.heads)
+        vision = build_vision(config.vision, shared_size(config.vision, cameras))
+        super().__init__(
+            *(config, cameras, proprio_dim, obs_horizon, tokenizer, tokenizer.size),
+            *(vision.grid, vision.width, config.bridge),
+        )
+        self.vision: VisionEncoder = vision
+        tokens = vision.grid[0] * vision.grid[1]
+        self.bridge = build_bridge(config.bridge, tokens, vision.width, self.decoder.width, self.decoder.heads)
 
     @property
     def parts(self) -> dict[str, nn.Module]:
         return {"vision": self.vision, "bridge": self.bridge, **super().parts}
 
-    def encode_frames(
-        self, images: Mapping[str, Tensor], texts: TokenIds | None = None, proprio: Tensor | None = None
-    ) -> Tensor:
-        """Image tokens of each camera [F, cameras, P, C]."""
+    def look(self, images: Mapping[str, Tensor]) -> Tensor:
         with self._autocast():
             return torch.stack([self.vision(images[camera]) for camera in self.cameras], dim=1)
 
-    def enter(self, frames: Tensor) -> Tensor:
-        return self.bridge(frames)
+    def features(self, seen: Tensor) -> Tensor:
+        return seen.unflatten(1, self.grid)
+
+    def enter(self, seen: Tensor) -> Tensor:
+        return self.bridge(seen)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..config import BackboneConfig
 from .codebook import ImageCodebook
-from .language import LanguageBackbone, TokenIds
+from .language import LanguageBackbone
 from .tokenizer import TextTokenizer
 
 IMAGE_MARKS = 2  # entries before the codes: where a picture begins and where it ends
@@ -40,24 +41,28 @@ class FusionBackbone(LanguageBackbone):
                 "size"
             )
         entries = tokenizer.size + IMAGE_MARKS + config.codebook.codes
-        super().__init__(config, cameras, proprio_dim, obs_horizon, tokenizer, entries)
-        self.codebook = ImageCodebook(config.codebook, sizes.pop())
+        codebook = ImageCodebook(config.codebook, sizes.pop())
+        super().__init__(config, cameras, proprio_dim, obs_horizon, tokenizer, entries, codebook.grid, placed=False)
+        self.codebook = codebook
 
     @property
     def parts(self) -> dict[str, nn.Module]:
         return {"codebook": self.codebook, **super().parts}
 
-    def encode_frames(
-        self, images: Mapping[str, Tensor], texts: TokenIds | None = None, proprio: Tensor | None = None
-    ) -> Tensor:
+    def look(self, images: Mapping[str, Tensor]) -> Tensor:
         """Codes of each camera's picture, int64 [F, cameras, P]."""
         return torch.stack([self.codebook.encode(images[camera]) for camera in self.cameras], dim=1)
 
-    def enter(self, frames: Tensor) -> Tensor:
-        return self.decoder.embed(self._entries(frames))
+    def features(self, seen: Tensor) -> Tensor:
+        return self.enter(seen)[:, 1:-1].unflatten(1, self.grid)
 
-    def spell(self, frames: Tensor) -> tuple[Tensor, Tensor]:
-        entries = self._entries(frames)
+    def enter(self, seen: Tensor) -> Tensor:
+        places = self.projector.places
+        assert places is not None
+        return self.decoder.embed(self._entries(seen)) + F.pad(places(), (0, 0, 1, 1))  # the marks have none
+
+    def spell(self, seen: Tensor) -> tuple[Tensor, Tensor]:
+        entries = self._entries(seen)
         return entries.flatten(1), (entries >= self.tokenizer.size + IMAGE_MARKS).flatten(1)
 
     def draw(self, entries: Tensor) -> Tensor:
@@ -65,8 +70,8 @@ class FusionBackbone(LanguageBackbone):
         return self.codebook.decode(entries - self.tokenizer.size - IMAGE_MARKS)
 
     def unseen(self, frames: Tensor) -> Tensor:
-        """Of all encoded frames [F, cameras, P], at each place the code that is there most often."""
-        return frames.mode(0).values
+        """Of all pictures as codes [F, cameras, P], at each place the one that is there most often."""
+        return super().unseen(frames) if self.reads_ahead else frames.mode(0).values
 
     def _entries(self, codes: Tensor) -> Tensor:
         """Codes [..., P] as entries of the vocabulary between their marks [..., P + 2]."""

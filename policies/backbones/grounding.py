@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
+from ..config import BackboneConfig
 from .image import cell_centres
 
 
@@ -107,3 +111,64 @@ class Grounding(nn.Module):
         scores = features.flatten(1, 2) @ self.points.weight.T.to(features.dtype)
         place = scores.float().softmax(1)
         return (place.transpose(1, 2) @ self.moments[:, :2]).flatten(1)
+
+
+class GroundedViews(nn.ModuleList):
+    """The grounding of each camera, in their order.
+
+    Args:
+        config: sizes.
+        grids: (rows, columns) of each camera's features.
+        channels: C of the features.
+        words: size of a phrase embedding.
+        proprio_dim: P.
+    """
+
+    def __init__(
+        self,
+        config: BackboneConfig,
+        grids: Sequence[tuple[int, int]],
+        channels: int,
+        words: int,
+        proprio_dim: int,
+    ) -> None:
+        super().__init__(
+            # The first camera searches by the words alone, each next one also by what those before it found.
+            Grounding(
+                *(grid, channels, words, config.grounding_width),
+                *(config.key_points, 3 * i + proprio_dim if i else 0),
+            )
+            for i, grid in enumerate(grids)
+        )
+
+    @property
+    def centres(self) -> list[Tensor]:
+        """Of each camera, the middles of the grid's cells as (u, v) in [-1, 1], [S, 2]."""
+        return [self.view(i).moments[:, :2] for i in range(len(self))]
+
+    def view(self, camera: int) -> Grounding:
+        """The grounding of one camera."""
+        return cast(Grounding, self[camera])
+
+    def ground(
+        self, grids: Sequence[Tensor], phrases: Tensor, proprio: Tensor, shifts: Sequence[Tensor | None] = ()
+    ) -> list[Tensor]:
+        """Heat-map logits [B, Q, h * w + 1] of phrases [B, Q, Dt] in each camera's features [B, h, w, C].
+
+        proprio: normalised, of the same instant, [B, P]. shifts: by how much each view was moved, [B, 2] or None.
+        """
+        logits, found = [], []
+        own = proprio[:, None].expand(-1, phrases.shape[1], -1)
+        for i, grid in enumerate(grids):
+            shift = shifts[i] if shifts else None
+            context = torch.cat([*found, own], dim=-1) if found else None
+            logits.append(self.view(i).scores(grid, phrases, context, shift))
+            found.append(self.view(i).place(logits[-1], shift).detach())  # each view learns from its own masks
+        return logits
+
+    def read(self, grids: Sequence[Tensor], logits: Sequence[Tensor]) -> Tensor:
+        """Encoded instants [B, F] from each camera's features and the heat maps of the role phrases."""
+        parts = []
+        for i, (grid, scores) in enumerate(zip(grids, logits, strict=True)):
+            parts += [self.view(i).read(grid, scores).flatten(1), self.view(i).key_points(grid)]
+        return torch.cat(parts, dim=1)

@@ -30,6 +30,22 @@ def mean_and_peak(features: Tensor) -> Tensor:
     return torch.cat([cells.mean(1), cells.amax(1)], dim=-1)
 
 
+class GridPlaces(nn.Module):
+    """What a token of a grid is told of its place: a learned row and a learned column.
+
+    Attention weighs values by how far away they are at most; which place a value is from, it has to say itself.
+    """
+
+    def __init__(self, grid: tuple[int, int], width: int) -> None:
+        super().__init__()
+        self.rows = nn.Parameter(torch.randn(grid[0], 1, width) * 0.02)
+        self.columns = nn.Parameter(torch.randn(1, grid[1], width) * 0.02)
+
+    def forward(self) -> Tensor:
+        """Of each token, row after row: [rows * columns, width]."""
+        return (self.rows + self.columns).flatten(0, 1)
+
+
 class ResidualBlock(nn.Module):
     """Pre-activation residual block (He et al. 2016) with one GroupNorm (Wu and He 2018), a costly layer on a CPU."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,7 +15,11 @@ from ...datasets.language import language_of
 from ..config import BackboneConfig, BridgeConfig
 from ..interfaces import SeeingBackbone, TokenGroup
 from .decoder import Decoder, DecoderReader
+from .grounding import GroundedViews
+from .image import GridPlaces
 from .packing import Packed, pack, packed_mask
+from .projector import FrameProjector, StandardisedLinear
+from .text import ROLES
 from .tokenizer import TextTokenizer
 
 COMPARED_IMAGES, COMPARED_TEXTS = 16, 24  # at a time: 24 texts are about 500 tokens
@@ -35,26 +39,56 @@ class TokenIds:
         return TokenIds(self.ids[rows], self.mask[rows])
 
 
-class Joints(nn.Module):
-    """What enters the decoder beside image and text, and what leaves it for the head."""
+class Joints(FrameProjector):
+    """What enters the decoder beside image and text, and what leaves it for the head.
+
+    Attributes:
+        places: of the tokens of a picture, where these do not say themselves where they are.
+        pointers: learned tokens after a text, one for each role: their states are what is looked for in the views.
+        readouts: learned tokens at the end, whose states the head sees.
+    """
 
     def __init__(
-        self, config: BackboneConfig, cameras: int, obs_horizon: int, proprio_dim: int, decoder_width: int
+        self,
+        config: BackboneConfig,
+        cameras: int,
+        channels: int,
+        obs_horizon: int,
+        proprio_dim: int,
+        decoder_width: int,
+        grid: tuple[int, int] | None = None,
     ) -> None:
-        super().__init__()
-        self.view = nn.Parameter(torch.randn(obs_horizon, cameras, 1, decoder_width) * 0.02)
+        super().__init__(config, cameras, channels, obs_horizon, proprio_dim)
+        self.places = GridPlaces(grid, decoder_width) if grid else None
+        self.view = nn.Parameter(torch.randn(cameras, 1, decoder_width) * 0.02)
         self.proprio_in = nn.Linear(proprio_dim, decoder_width)
+        self.pointers = nn.Parameter(torch.randn(len(ROLES), decoder_width) * 0.02)
         self.readouts = nn.Parameter(torch.randn(config.decoder.readouts, decoder_width) * 0.02)
-        self.out = nn.Linear(decoder_width, config.width)
-        self.proprio_out = nn.Linear(proprio_dim, config.width)
-        self.types = nn.Parameter(torch.randn(obs_horizon + config.decoder.readouts, config.width) * 0.1)
+        self.out = StandardisedLinear(decoder_width, config.width)
+        tokens = obs_horizon * (self.per_step + config.decoder.readouts)
+        self.types = nn.Parameter(torch.randn(tokens, config.width) * 0.1)
+
+    @property
+    def _layers(self) -> list[StandardisedLinear]:
+        return [*super()._layers, self.out]
+
+    @property
+    def _split(self) -> list[int]:
+        return [*super()._split, self.readouts.numel()]
+
+    def forward(self, frames: Tensor, proprio: Tensor) -> Tensor:
+        """Tokens [B, N, D] of encoded instants [B, To, F] and proprio [B, To, P]."""
+        read = self.out(frames[..., -self.readouts.numel() :].unflatten(-1, self.readouts.shape))
+        return torch.cat([*self.of_steps(frames, proprio), read], dim=2).flatten(1, 2) + self.types
 
 
 class LanguageBackbone(SeeingBackbone):
-    """The sequence is [image tokens of each step and camera][proprioception of each step][instruction][readouts].
+    """The sequence of an instant is [image tokens of each camera][proprioception][instruction][pointers][readouts].
 
-    What the head sees are the decoder's states at the readouts, and proprioception itself: a number that has to be
-    exact should not have to pass through attention.
+    The states at the pointers are compared with every place of the pictures, as phrases are in the modular route: the
+    language model says what to look at, and a heat map where that is, more exactly than words can. The head sees what
+    is there and where, the states at the readouts, and proprioception itself: numbers that have to be exact should not
+    have to pass through attention.
 
     Args:
         config: sizes.
@@ -63,14 +97,19 @@ class LanguageBackbone(SeeingBackbone):
         obs_horizon: To.
         tokenizer: of instructions.
         entries: of the vocabulary, those beyond the tokenizer's included.
+        grid: (rows, columns) of a picture's tokens.
+        channels: of their features (`features`); 0 where these are as wide as the decoder.
         bridge: between pictures and decoder, where there is one.
+        placed: whether a picture's tokens say themselves where they are.
 
     Attributes:
         eyes: the part that is perception.
         looks: whether image tokens are looked at by gated layers, and are not part of the sequence.
+        reads_ahead: whether `encode_frames` includes the language model, all of it frozen; otherwise `assemble` does.
     """
 
     eyes: str
+    reads_ahead: bool = False
 
     def __init__(
         self,
@@ -80,36 +119,62 @@ class LanguageBackbone(SeeingBackbone):
         obs_horizon: int,
         tokenizer: TextTokenizer,
         entries: int,
+        grid: tuple[int, int],
+        channels: int = 0,
         bridge: BridgeConfig | None = None,
+        placed: bool = True,
     ) -> None:
         super().__init__()
-        self.perception = (self.eyes,)
         self.looks = bridge is not None and bridge.kind == "cross_attention"
-        self.cameras, self.obs_horizon, self.tokenizer = tuple(cameras), obs_horizon, tokenizer
+        self.cameras, self.obs_horizon, self.tokenizer, self.grid = tuple(cameras), obs_horizon, tokenizer, grid
         self.decoder = Decoder(config.decoder, entries, bridge)
-        self.projector = Joints(config, len(cameras), obs_horizon, proprio_dim, self.decoder.width)
-        self.width, self.num_tokens = config.width, obs_horizon + config.decoder.readouts
-        self.reader_width = self.decoder.width
+        words = self.decoder.width
+        self.grids, channels = [grid] * len(cameras), channels or words
+        self.grounding = GroundedViews(config, self.grids, channels, words, proprio_dim)
+        self.projector = Joints(
+            config, len(cameras), channels, obs_horizon, proprio_dim, words, None if placed else grid
+        )
+        self.width, self.num_tokens = config.width, len(self.projector.types)
+        self.reader_width = words
 
     @property
     def parts(self) -> dict[str, nn.Module]:
-        own = {"decoder": self.decoder, "projector": self.projector}
+        own = {"decoder": self.decoder, "grounding": self.grounding, "projector": self.projector}
         adapter = self.decoder.adapter
         return own if adapter is None else {**own, "adapter": adapter}
 
-    def encode_frames(
-        self, images: Mapping[str, Tensor], texts: TokenIds | None = None, proprio: Tensor | None = None
-    ) -> Tensor:
-        """Neither text nor proprioception changes them; see `SeeingBackbone.encode_frames`."""
+    @property
+    def perception(self) -> tuple[str, ...]:
+        if not self.reads_ahead:
+            return (self.eyes,)
+        return tuple(part for part in self.parts if part != "projector")
+
+    def prepare(self, trained: Collection[str]) -> None:
+        """What is read of an instant can be kept where nothing that reads it is trained, nor reads on after it."""
+        self.reads_ahead = not self.lends and not set(trained) & (self.parts.keys() - {"projector"})
+
+    def standardise(self, frames: Tensor) -> None:
+        if self.reads_ahead:
+            self.projector.standardise(frames)
+
+    def set_noise(self, deviation: float) -> None:
+        self.projector.set_noise(deviation)
+
+    def look(self, images: Mapping[str, Tensor]) -> Tensor:
+        """Single instants {camera: [F, H, W, 3]} as what the eyes see of them [F, cameras, P, ...]."""
         raise NotImplementedError
 
-    def enter(self, frames: Tensor) -> Tensor:
-        """Encoded pictures [N, P, ...] as decoder tokens [N, M, width]."""
+    def features(self, seen: Tensor) -> Tensor:
+        """Pictures as the eyes see them [N, P, ...] as a grid of features [N, h, w, C]."""
         raise NotImplementedError
 
-    def spell(self, frames: Tensor) -> tuple[Tensor, Tensor] | None:
-        """Encoded instants [B, cameras, P, ...] as entries of the vocabulary, where they are any: ids [B, S] of the S
-        tokens they take, and which of these can be predicted, bool [B, S]."""
+    def enter(self, seen: Tensor) -> Tensor:
+        """Pictures as the eyes see them [N, P, ...] as decoder tokens [N, M, width]."""
+        raise NotImplementedError
+
+    def spell(self, seen: Tensor) -> tuple[Tensor, Tensor] | None:
+        """Instants as the eyes see them [B, cameras, P, ...] as entries of the vocabulary, where they are any: ids
+        [B, S] of the S tokens they take, and which of these can be predicted, bool [B, S]."""
         return None
 
     def _autocast(self) -> torch.autocast:
@@ -119,36 +184,77 @@ class LanguageBackbone(SeeingBackbone):
         ids, mask = self.tokenizer(texts)
         return TokenIds(ids.to(self.device), mask.to(self.device))
 
+    def encode_frames(self, images: Mapping[str, Tensor], texts: TokenIds, proprio: Tensor) -> Tensor:
+        seen = self.look(images)
+        return self.understand(seen, proprio, texts)[0] if self.reads_ahead else seen
+
     def assemble(self, frames: Tensor, proprio: Tensor, texts: TokenIds) -> TokenGroup:
-        batch, joints = len(proprio), self.projector
-        with self._autocast():
-            steps = joints.proprio_in(proprio)
-            words = self.decoder.embed(texts.ids)
-            readouts = joints.readouts.to(words.dtype).expand(batch, -1, -1)
-            embedded, seen = self._begin(frames, torch.cat([steps.to(words.dtype), words, readouts], dim=1))
-            kept = texts.mask.new_ones(batch, embedded.shape[1] - words.shape[1] - readouts.shape[1])
-            mask = torch.cat([kept, texts.mask, texts.mask.new_ones(readouts.shape[:2])], dim=1)
-            cache = self.decoder.new_cache(batch) if self.lends else None
-            states = self.decoder(embedded, mask, seen, cache=cache)
-            read = joints.out(states[:, -readouts.shape[1] :])
-        tokens = torch.cat([read.float(), joints.proprio_out(proprio)], dim=1) + joints.types
-        reader = DecoderReader(self.decoder, cache, mask, seen, self.bf16) if self.lends else None
+        reader = None
+        if not self.reads_ahead:
+            batch, steps = frames.shape[:2]
+            rows = torch.arange(batch, device=self.device)
+            past = rows.repeat_interleave(steps - 1)
+            last, reader = self.understand(frames[:, -1], proprio[:, -1], texts, self.lends)
+            known = [last[:, None]]
+            if steps > 1:
+                before, _ = self.understand(
+                    frames[:, :-1].flatten(0, 1), proprio[:, :-1].flatten(0, 1), texts.select(past)
+                )
+                known.insert(0, before.unflatten(0, (batch, steps - 1)))
+            frames = torch.cat(known, dim=1)
+        tokens = self.projector(frames, proprio)
         return TokenGroup(tokens, tokens.new_ones(tokens.shape[:2], dtype=torch.bool), reader)
 
-    def read(self, frames: Tensor, packed: Packed, whole: bool = False) -> Tensor:
-        """Logits [B, L, V] of packed documents about single instants [B, cameras, P, ...]; whole: the S tokens that
-        these take, before them, too.
-
-        The instant stands where the last step of a window stands.
-        """
+    def understand(
+        self, seen: Tensor, proprio: Tensor, texts: TokenIds, lend: bool = False
+    ) -> tuple[Tensor, DecoderReader | None]:
+        """Single instants as the eyes see them [N, cameras, P, ...], proprio [N, P] and the text of each: [N, F], what
+        is pointed at and the states at the readouts; and, to lend it, what has read them."""
+        joints, size = self.projector, len(proprio)
+        longest = int(texts.mask.any(0).sum())  # of these: they may be some of many
+        ids, said = texts.ids[:, :longest], texts.mask[:, :longest]
         with self._autocast():
-            words = self.decoder.embed(packed.ids)
-            embedded, seen = self._begin(frames[:, None], words)
+            state = joints.proprio_in(proprio)[:, None]
+            words = self.decoder.embed(ids)
+            asked = torch.cat([joints.pointers, joints.readouts]).to(words.dtype).expand(size, -1, -1)
+            embedded, looked = self._begin(seen, torch.cat([state.to(words.dtype), words, asked], dim=1))
+            kept = said.new_ones(size, embedded.shape[1] - words.shape[1] - asked.shape[1])
+            mask = torch.cat([kept, said, said.new_ones(asked.shape[:2])], dim=1)
+            cache = self.decoder.new_cache(size) if lend else None
+            states = self.decoder(embedded, mask, looked, cache=cache)[:, -asked.shape[1] :].float()
+        queries, read = states.split([len(joints.pointers), len(joints.readouts)], dim=1)
+        grids = self.views(seen)
+        pointed = self.grounding.read(grids, self.grounding.ground(grids, queries, proprio))
+        reader = DecoderReader(self.decoder, cache, mask, looked, self.bf16) if lend else None
+        return torch.cat([pointed, read.flatten(1)], dim=1), reader
+
+    def views(self, seen: Tensor) -> list[Tensor]:
+        """Of instants as the eyes see them, the features of each camera [N, h, w, C]."""
+        with self._autocast():
+            return [self.features(x) for x in seen.unbind(1)]
+
+    def read(self, seen: Tensor, packed: Packed, whole: bool = False) -> Tensor:
+        """States [B, L, width] of packed documents about single instants as the eyes see them [B, cameras, P, ...];
+        whole: those of the S tokens that these take, before them, too.
+
+        An id below 0 is a pointer: -1 that of the first role.
+        """
+        pointers = self.projector.pointers
+        with self._autocast():
+            words = self.decoder.embed(packed.ids.clamp_min(0))
+            if (asks := packed.ids < 0).any():
+                words = torch.where(asks[..., None], pointers[(-1 - packed.ids).clamp_min(0)].to(words.dtype), words)
+            embedded, looked = self._begin(seen, words)
             prefix = embedded.shape[1] - words.shape[1]
             first = torch.arange(prefix, device=words.device).expand(len(words), -1)
             positions = torch.cat([first, prefix + packed.position], dim=1)
-            states = self.decoder(embedded, packed_mask(prefix, packed), seen, positions)
-            return self.decoder.logits(states if whole else states[:, prefix:]).float()
+            states = self.decoder(embedded, packed_mask(prefix, packed), looked, positions)
+        return states if whole else states[:, prefix:]
+
+    def logits(self, states: Tensor) -> Tensor:
+        """Of the token after each state, float32 [..., V]."""
+        with self._autocast():
+            return self.decoder.logits(states).float()
 
     @torch.inference_mode()
     def answer(self, images: Mapping[str, Tensor], prompts: Sequence[str], longest: int = 48) -> list[str]:
@@ -162,9 +268,9 @@ class LanguageBackbone(SeeingBackbone):
         ids = nn.utils.rnn.pad_sequence(rows, batch_first=True).to(self.device)
         given = torch.arange(ids.shape[1], device=self.device) < lengths[:, None]
         with self._autocast():
-            frames = self.encode_frames({camera: x.to(self.device) for camera, x in images.items()})
             words = self.decoder.embed(ids)
-            embedded, seen = self._begin(frames[:, None], words)
+            looked = self.look({camera: x.to(self.device) for camera, x in images.items()})
+            embedded, seen = self._begin(looked, words)
             before = embedded.shape[1] - words.shape[1]
             mask = torch.cat([given.new_ones(len(rows), before), given], dim=1)
             cache = self.decoder.new_cache(len(rows))
@@ -189,7 +295,7 @@ class LanguageBackbone(SeeingBackbone):
         What is likely whatever the image says nothing about it, so it is taken off.
         """
         tokenizer = self.tokenizer
-        frames = self.encode_frames({camera: x.to(self.device) for camera, x in images.items()})
+        seen = self.look({camera: x.to(self.device) for camera, x in images.items()})
         asked = {name: [tokenizer.start, *tokenizer.words(prompts[0])] for name, prompts in DESCRIBE.items()}
         documents = [(asked[language_of(text)], [*tokenizer.words(text), tokenizer.end]) for text in texts]
         columns = []
@@ -197,24 +303,24 @@ class LanguageBackbone(SeeingBackbone):
             some = documents[start : start + COMPARED_TEXTS]
             rows = [
                 self._log_likelihood(part, pack([some] * len(part)).to(self.device), len(some))
-                for part in frames.split(COMPARED_IMAGES)
+                for part in seen.split(COMPARED_IMAGES)
             ]
             columns.append(torch.cat(rows))
         scores = torch.cat(columns, dim=1)
         return scores - (scores.logsumexp(0) - math.log(len(scores)))
 
-    def _log_likelihood(self, frames: Tensor, packed: Packed, documents: int) -> Tensor:
+    def _log_likelihood(self, seen: Tensor, packed: Packed, documents: int) -> Tensor:
         """log p of what is said in each document [B, documents]."""
-        logits = self.read(frames, packed)[:, :-1]
+        logits = self.logits(self.read(seen, packed)[:, :-1])
         ids, said = packed.ids[:, 1:], packed.said[:, 1:]
         each = -F.cross_entropy(logits.transpose(1, 2), ids, reduction="none").masked_fill(~said, 0.0)
-        return each.new_zeros(len(frames), documents).scatter_add_(1, packed.document[:, 1:].clamp_min(0), each)
+        return each.new_zeros(len(seen), documents).scatter_add_(1, packed.document[:, 1:].clamp_min(0), each)
 
-    def _begin(self, frames: Tensor, rest: Tensor) -> tuple[Tensor, Tensor | None]:
-        """The sequence of encoded frames [B, T, cameras, P, ...], the last T steps, and the rest [B, L, width].
+    def _begin(self, seen: Tensor, rest: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The sequence of instants as the eyes see them [N, cameras, P, ...] and the rest [N, L, width].
 
-        Where gated layers look at the frames, the sequence is the rest alone, and beside it is what they look at.
+        Where gated layers look at the pictures, the sequence is the rest alone, and beside it is what they look at.
         """
-        crossed = self.enter(frames.flatten(0, 2)).unflatten(0, frames.shape[:3])
-        seen = (crossed + self.projector.view[-frames.shape[1] :]).flatten(1, 3)
-        return (rest, seen) if self.looks else (torch.cat([seen.to(rest.dtype), rest], dim=1), None)
+        pictures = self.enter(seen.flatten(0, 1)).unflatten(0, seen.shape[:2])
+        tokens = (pictures + self.projector.view).flatten(1, 2)
+        return (rest, tokens) if self.looks else (torch.cat([tokens.to(rest.dtype), rest], dim=1), None)

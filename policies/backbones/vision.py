@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ..config import VisionConfig
 from . import library
-from .image import STRIDE, ImageTower, mean_and_peak, to_unit_range
+from .image import STRIDE, GridPlaces, ImageTower, mean_and_peak, to_unit_range
 
 CLIP_PIXELS = ((0.4815, 0.4578, 0.4082), (0.2686, 0.2613, 0.2758))  # mean and deviation that CLIP was trained with
 HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
@@ -79,11 +79,12 @@ class ConvEncoder(VisionEncoder):
         self.grid = (size[0] // config.patch, size[1] // config.patch)
         self.tower = ImageTower(size, config.width, config.layers)
         self.join = nn.Linear(config.width * self.merge**2, config.width)
+        self.places = GridPlaces(self.grid, config.width)
 
     def forward(self, images: Tensor) -> Tensor:
         features = self.tower(images)
         squares = features.unfold(1, self.merge, self.merge).unfold(2, self.merge, self.merge)
-        return self.join(squares.flatten(3).flatten(1, 2))
+        return self.join(squares.flatten(3).flatten(1, 2)) + self.places()
 
 
 class TowerEncoder(VisionEncoder):

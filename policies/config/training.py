@@ -70,14 +70,13 @@ class StageConfig:
         lr: peak learning rate, reached after the warm-up and followed by a cosine decay.
         final_lr_fraction: the learning rate at the end, as a share of the peak.
         warmup_steps: steps of linear warm-up.
-        trainable: module name -> scale of the learning rate. Modules: "image", "text", "grounding" of the modular
-            route, "vision", "bridge", "decoder" and "adapter" of the compositional one, "codebook", "decoder" and
-            "adapter" of early fusion, "projector", "head"; in "align"
-            also "contrastive" and "signals" (modular) and "action", in "perceive" "points", their own heads. Absent or
-            0 is frozen.
+        trainable: module name -> scale of the learning rate. Modules: "image" and "text" of the modular route,
+            "vision", "bridge", "decoder" and "adapter" of the compositional one, "codebook", "decoder" and "adapter" of
+            early fusion, "grounding", "projector", "head"; in "align" also "contrastive" and "signals" (modular) and
+            "action", in "perceive" "points", their own heads. Absent or 0 is frozen.
         losses: loss name -> weight. "align": grounding, contrastive, action, and, off where they have no weight,
-            region_phrase, patch_word, masked_text, masked_image; with a language model text, place, z, action and,
-            where pictures are words, image; "codebook": reconstruction; other stages: action.
+            region_phrase, patch_word, masked_text, masked_image; with a language model text, place, grounding, z,
+            action and, where pictures are words, image; "codebook": reconstruction; other stages: action.
         gradient_surgery: losses that pull against each other lose what they disagree about (PCGrad); a backward pass
             for each of them.
         betas: AdamW's moments.

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -51,3 +54,21 @@ def place_error(logits: Tensor, target: Tensor, centres: Tensor) -> tuple[Tensor
     visible = target[..., -1] == 0
     found = logits[..., :-1].softmax(-1) @ centres
     return (found - target[..., :-1] @ centres).norm(dim=-1), visible
+
+
+def views_loss(
+    logits: Sequence[Tensor], targets: Sequence[Tensor], valid: Tensor, centres: Sequence[Tensor]
+) -> tuple[Tensor, Tensor]:
+    """`grounding_loss`, mean over views, and the mean `place_error` of what is visible and valid.
+
+    Arguments are those of the two functions, of each view.
+    """
+    losses, places, visible = [], [], []
+    for scores, target, cells in zip(logits, targets, centres, strict=True):
+        losses.append(grounding_loss(scores, target, valid))
+        distance, seen = place_error(scores.detach(), target, cells)
+        places.append(distance)
+        visible.append(seen & valid)
+    seen = torch.stack(visible).float()
+    error = (torch.stack(places) * seen).sum() / seen.sum().clamp_min(1)
+    return torch.stack(losses).mean(), error

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ...datasets.language import LANGUAGES, caption, phrase
+from ...datasets.language import caption
 from ..backbones.modular import ModularBackbone
 from ..backbones.text import ROLES, TextFeatures
 from ..config import HeadConfig, StageConfig
@@ -18,15 +18,11 @@ from ..heads.regression import RegressionHead
 from ..interfaces import Losses
 from ..objectives.contrastive import Contrastive
 from ..objectives.distillation import Momentum
-from ..objectives.grounding import grounding_loss, mask_targets, place_error
+from ..objectives.grounding import mask_targets, views_loss
 from ..policy import Policy
 from .augmentation import colour_jitter, random_shift
-from .scenes import SceneBatches
+from .scenes import NOT_THERE, SceneBatches, a_language
 from .signals import AlignSignals
-
-NOT_THERE = 254  # a label that no pixel has: object labels count from 1, the robot is 255
-ABSENT_SHARE = 0.2  # phrases that name nothing in the scene, so that "not visible" is learned
-EMPTY_SHARE = 0.25  # of those: the empty text, which is the null instruction
 
 
 @dataclass(frozen=True)
@@ -70,31 +66,18 @@ class AlignBatches(SceneBatches):
 
     def __call__(self, step: int) -> AlignBatch:
         items, rng = self.draw(step)
-        scenes, goals = items["scene"], items["goal"]
-        # The demonstrated instruction is one among those that the scene allows. Grounded every time, it would teach
-        # that the named object is the one near the gripper: true in demonstrations, false when another is asked for.
-        own = [{"text": text, "goal": goal} for text, goal in zip(items["instruction"], goals, strict=True)]
-        asked = [[one, *others] for one, others in zip(own, items["other_instructions"], strict=True)]
-        others = [[o[rng.integers(len(o))] for _ in range(self.stage.instructions)] for o in asked]
-        words = [self._phrases(scene, rng) for scene in scenes]
-        labels = torch.tensor(
-            [
-                [label for other in more for label in _role_labels(scene, other["goal"])] + named
-                for scene, more, (_, named) in zip(scenes, others, words, strict=True)
-            ],
-            dtype=torch.int16,
-        )
+        scenes, asked = items["scene"], self.ask(items, rng)
         device = self.policy.backbone.device
         return AlignBatch(
             **self.demonstrated(items),
             segmentation={camera: self.tensor(items["segmentation"][camera]) for camera in self.policy.cameras},
-            others=[other["text"] for more in others for other in more],
-            phrases=[text for texts, _ in words for text in texts],
-            kinds=self.tensor(np.array([self._kinds(s, named) for s, (_, named) in zip(scenes, words, strict=True)])),
-            labels=labels.clamp_min(0).to(torch.uint8).to(device),
-            valid=(labels >= 0).to(device),
+            others=asked.others,
+            phrases=asked.phrases,
+            kinds=self.tensor(np.array([self._kinds(s, named) for s, named in zip(scenes, asked.named, strict=True)])),
+            labels=asked.labels.to(device),
+            valid=asked.valid.to(device),
             captions=[
-                caption(scene, rng, _language(rng), max_relations=0) for scene in items["scene"][: self.stage.captions]
+                caption(scene, rng, a_language(rng), max_relations=0) for scene in items["scene"][: self.stage.captions]
             ],
             overlap=self.tensor(_overlap(scenes[: self.stage.captions])),
             progress=step / max(1, self.stage.steps),
@@ -105,32 +88,6 @@ class AlignBatches(SceneBatches):
         known = {(item["colour"], item["shape"]): i for i, item in enumerate(self.vocabulary)}
         kinds = [known.get((item["colour"], item["shape"]), -1) for item in scene]
         return [-1 if label == NOT_THERE else kinds[label - 1] for label in labels]
-
-    def _phrases(self, scene: Sequence[Mapping[str, Any]], rng: np.random.Generator) -> tuple[list[str], list[int]]:
-        """Noun phrases for a scene, and the segmentation label of what each of them names."""
-        absent, texts, labels = self.absent(scene), [], []
-        order = rng.permutation(len(scene))  # without repeats, so that the kinds of one scene are told apart
-        for number in range(self.stage.phrases):
-            if number >= len(order) or rng.random() < ABSENT_SHARE:
-                empty = not absent or rng.random() < EMPTY_SHARE
-                texts.append("" if empty else phrase(absent[rng.integers(len(absent))], rng, _language(rng)))
-                labels.append(NOT_THERE)
-            else:
-                row = int(order[number])
-                texts.append(phrase(scene[row], rng, _language(rng)))
-                labels.append(row + 1)
-        return texts, labels
-
-
-def _role_labels(scene: Sequence[Mapping[str, Any]], goal: Mapping[str, Any]) -> list[int]:
-    """Segmentation label of each role of a goal.
-
-    A role that the goal leaves out names nothing, so it must point at nothing: the head then reads zeros.
-    A role whose object the scene does not list (-1) has no target.
-    """
-    names = [str(item["name"]) for item in scene]
-    asked = [goal.get(role) for role in ROLES]
-    return [NOT_THERE if n is None else names.index(n) + 1 if n in names else -1 for n in asked]
 
 
 class AlignObjective(nn.Module):
@@ -192,11 +149,12 @@ class AlignObjective(nn.Module):
             if pointed:
                 targets.append(mask_targets(moved.masks, batch.labels, backbone.grids[i]))
             shifts.append(moved.shift)
-        logits = backbone.ground(grids, queries, batch.proprio, shifts)
+        logits = backbone.grounding.ground(grids, queries, batch.proprio, shifts)
         parts: dict[str, Tensor] = {}
         told: dict[str, Tensor] = {}
         if grounded:
-            parts["grounding"], told["place_error"] = self._grounding(logits, targets, batch.valid)
+            asked, centres = [scores[:, len(ROLES) :] for scores in logits], backbone.grounding.centres
+            parts["grounding"], told["place_error"] = views_loss(asked, targets, batch.valid, centres)
         if stage.losses.get("contrastive", 0) and len(batch.captions) > 1:
             pooled = backbone.encode_text(batch.captions).pooled
             captioned = [x[: len(batch.captions)] for x in seen_images]
@@ -207,27 +165,11 @@ class AlignObjective(nn.Module):
             parts["contrastive"] = self.contrastive(shown, pooled, batch.overlap, batch.progress, slow)
         parts |= self._signals(batch, grids[0], seen_images[0], named, targets)
         if stage.losses.get("action", 0):
-            encoded = backbone.read(grids, [scores[:, : len(ROLES)] for scores in logits])
+            encoded = backbone.grounding.read(grids, [scores[:, : len(ROLES)] for scores in logits])
             parts["action"] = self._action_loss(encoded, text, batch)
         terms = {name: stage.losses.get(name, 0.0) * part for name, part in parts.items()}
         total = torch.stack(list(terms.values())).sum()
         return Losses(total, {name: part.detach() for name, part in (parts | told).items()}, terms)
-
-    def _grounding(self, logits: Sequence[Tensor], targets: Sequence[Tensor], valid: Tensor) -> tuple[Tensor, Tensor]:
-        """The loss over all cameras, and how far off the places are of what is visible.
-
-        logits: of the demonstrated instruction's roles, then of what has targets.
-        """
-        losses, places, visible = [], [], []
-        for i, (scores, target) in enumerate(zip(logits, targets, strict=True)):
-            asked = scores[:, len(ROLES) :]
-            losses.append(grounding_loss(asked, target, valid))
-            distance, seen = place_error(asked.detach(), target, self._backbone.view(i).moments[:, :2])
-            places.append(distance)
-            visible.append(seen & valid)
-        seen = torch.stack(visible).float()
-        error = (torch.stack(places) * seen).sum() / seen.sum().clamp_min(1)
-        return torch.stack(losses).mean(), error
 
     def _signals(
         self, batch: AlignBatch, grid: Tensor, images: Tensor, named: Tensor, targets: Sequence[Tensor]
@@ -270,7 +212,3 @@ def _overlap(scenes: Sequence[Sequence[Mapping[str, Any]]]) -> np.ndarray:
     kinds = [{(item["colour"], item["shape"]) for item in scene} for scene in scenes]
     shared = [[len(a & b) / max(1, len(a | b)) for b in kinds] for a in kinds]
     return np.array(shared, np.float32).reshape(len(kinds), len(kinds))
-
-
-def _language(rng: np.random.Generator) -> str:
-    return LANGUAGES[int(rng.integers(len(LANGUAGES)))]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, cast
@@ -16,15 +16,17 @@ from ...datasets.language import language_of
 from ...datasets.subgoals import PHASES, subgoal
 from ..backbones.language import LanguageBackbone
 from ..backbones.packing import Packed, pack
+from ..backbones.text import ROLES
 from ..config import HeadConfig, StageConfig
 from ..heads.regression import RegressionHead
-from ..interfaces import Losses
+from ..interfaces import Losses, TokenGroup
+from ..objectives.grounding import mask_targets, views_loss
 from ..objectives.next_token import next_token_loss
 from ..policy import Policy
 from .augmentation import colour_jitter, random_shift
 from .scenes import SceneBatches
 
-TEXT, PLACE, IMAGE = "text", "place", "image"
+TEXT, PLACE, IMAGE, GROUNDING = "text", "place", "image", "grounding"
 
 
 @dataclass(frozen=True)
@@ -35,8 +37,12 @@ class DescribeBatch:
         images: camera -> uint8 [B, H, W, 3].
         proprio: normalised, float32 [B, P].
         instructions: B texts.
-        documents: K of each image.
+        documents: of each image, those to be said and, after them, what is looked for in it.
         modality: int64 [B, L], 0 for words to be said, 1 for places, -1 for what is given.
+        segmentation: camera -> uint8 [B, H, W].
+        shifts: of each camera, by how much the picture was moved, [B, 2]; None where it was not.
+        labels: uint8 [B, Q], the segmentation label that each pointer looks for; Q is 0 where nothing is looked for.
+        valid: bool [B, Q].
         actions: normalised, float32 [B, Tp, A]; is_pad bool [B, Tp].
     """
 
@@ -45,6 +51,10 @@ class DescribeBatch:
     instructions: list[str]
     documents: Packed
     modality: Tensor
+    segmentation: dict[str, Tensor]
+    shifts: list[Tensor | None]
+    labels: Tensor
+    valid: Tensor
     actions: Tensor
     is_pad: Tensor
 
@@ -59,25 +69,52 @@ class DescribeBatches(SceneBatches):
 
     def __call__(self, step: int) -> DescribeBatch:
         items, rng = self.draw(step)
-        self._shift(items, rng)
-        documents = pack([self._documents(items, row, rng) for row in range(len(items["scene"]))])
+        shifts = self._shift(items, rng)
+        rows = [self._documents(items, row, rng) for row in range(len(items["scene"]))]
+        labels = valid = torch.zeros(len(rows), 0, dtype=torch.bool)
+        if self.stage.losses.get(GROUNDING, 0):
+            asked = self.ask(items, rng)
+            labels, valid = asked.labels, asked.valid
+            pointing = (
+                self._asks(texts, len(rows), pointers)
+                for texts, pointers in ((asked.others, len(ROLES)), (asked.phrases, 1))
+            )
+            rows = [
+                [*said, *instructions, *phrases] for said, instructions, phrases in zip(rows, *pointing, strict=True)
+            ]
+        documents = pack(rows)
         place = torch.isin(documents.ids, self.places)
         modality = torch.where(documents.said, place.long(), -1)
         device = self.policy.backbone.device
-
         return DescribeBatch(
             **self.demonstrated(items),
             documents=documents.to(device),
             modality=modality.to(device),
+            segmentation={camera: self.tensor(items["segmentation"][camera]) for camera in self.policy.cameras},
+            shifts=[None if shift is None else shift.to(device) for shift in shifts],
+            labels=labels.to(device),
+            valid=valid.to(device),
         )
 
-    def _shift(self, items: dict[str, Any], rng: np.random.Generator) -> None:
-        """Move pictures with what is known of their pixels, so that documents are about what is shown."""
-        luck = torch.Generator().manual_seed(int(rng.integers(2**63)))
+    def _shift(self, items: dict[str, Any], rng: np.random.Generator) -> list[Tensor | None]:
+        """Move pictures with what is known of their pixels, so that documents are about what is shown; by how much."""
+        luck, shifts = torch.Generator().manual_seed(int(rng.integers(2**63))), []
         for camera in self.policy.cameras:
             images, masks = (torch.from_numpy(items[name][camera]) for name in ("images", "segmentation"))
             moved = random_shift(images, masks, self.stage.shift_pixels, luck)
             items["images"][camera], items["segmentation"][camera] = moved.images.numpy(), moved.masks.numpy()
+            shifts.append(moved.shift)
+        return shifts
+
+    def _asks(self, texts: Sequence[str], images: int, pointers: int) -> list[list[tuple[list[int], list[int]]]]:
+        """Of each image its share of the texts, with the pointers that come after an instruction, too."""
+        if not texts:
+            return [[]] * images
+        ids, mask = self.policy.tokenizer(texts)
+        asks = [-1 - role for role in range(pointers)]
+        documents = [([*row[kept].tolist(), *asks], []) for row, kept in zip(ids, mask, strict=True)]
+        share = len(documents) // images
+        return [documents[i * share : (i + 1) * share] for i in range(images)]
 
     def _documents(
         self, items: Mapping[str, Any], row: int, rng: np.random.Generator
@@ -133,23 +170,33 @@ class DescribeObjective(nn.Module):
         backbone, stage = self._backbone, self.stage
         images = {camera: colour_jitter(x, stage.colour_jitter) for camera, x in batch.images.items()}
         texts = backbone.encode_text(batch.instructions)
-        frames = backbone.encode_frames(images, texts, batch.proprio)
+        seen = backbone.look(images)
         weights = {TEXT: stage.losses.get(TEXT, 1.0), PLACE: stage.losses.get(PLACE, 1.0)}
         ids, modality, shown = batch.documents.ids, batch.modality, None
-        if stage.losses.get(IMAGE, 0) and (shown := backbone.spell(frames)):
+        if stage.losses.get(IMAGE, 0) and (shown := backbone.spell(seen)):
             weights[IMAGE] = stage.losses[IMAGE]
             ids = torch.cat([shown[0], ids], dim=1)
             modality = torch.cat([torch.where(shown[1], len(weights) - 1, -1), modality], dim=1)
-        logits = backbone.read(frames, batch.documents, whole=shown is not None)
-        said = next_token_loss(logits, ids, modality, weights, stage.losses.get("z", 0.0))
+        states = backbone.read(seen, batch.documents, whole=shown is not None)
+        said = next_token_loss(backbone.logits(states), ids, modality, weights, stage.losses.get("z", 0.0))
         parts, terms = dict(said.parts), {"said": said.total}
+        if batch.labels.shape[1]:
+            queries = states[ids < 0].float().unflatten(0, batch.labels.shape)
+            pointed, parts["place_error"] = self._pointing(seen, queries, batch)
+            terms[GROUNDING], parts[GROUNDING] = stage.losses[GROUNDING] * pointed, pointed.detach()
         if stage.losses.get("action", 0):
             horizon = self.policy.config.obs_horizon
-            context = backbone.assemble(
-                frames[:, None].expand(-1, horizon, *frames.shape[1:]),
-                batch.proprio[:, None].expand(-1, horizon, -1),
-                texts,
-            )
+            known, _ = backbone.understand(seen, batch.proprio, texts)
+            tokens = backbone.projector(*(x[:, None].expand(-1, horizon, -1) for x in (known, batch.proprio)))
+            context = TokenGroup(tokens, tokens.new_ones(tokens.shape[:2], dtype=torch.bool))
             action = self.action.loss(context, batch.actions, batch.is_pad).total
             terms["action"], parts["action"] = stage.losses["action"] * action, action.detach()
         return Losses(torch.stack(list(terms.values())).sum(), parts, terms)
+
+    def _pointing(self, seen: Tensor, queries: Tensor, batch: DescribeBatch) -> tuple[Tensor, Tensor]:
+        """The loss of heat maps of the states at pointers [B, Q, W], and how far off they are."""
+        grounding = self._backbone.grounding
+        logits = grounding.ground(self._backbone.views(seen), queries, batch.proprio, batch.shifts)
+        masks = zip(batch.segmentation.values(), self._backbone.grids, strict=True)
+        targets = [mask_targets(segmentation, batch.labels, grid) for segmentation, grid in masks]
+        return views_loss(logits, targets, batch.valid, grounding.centres)

@@ -120,7 +120,7 @@ class PerceiveObjective(nn.Module):
             grids.append(backbone.image_features(i, colour_jitter(moved.images, self.stage.colour_jitter)))
             shifts.append(moved.shift)
         roles = backbone.encode_text(batch.instructions).roles
-        frames = backbone.read(grids, backbone.ground(grids, roles, batch.proprio, shifts))
+        frames = backbone.grounding.read(grids, backbone.grounding.ground(grids, roles, batch.proprio, shifts))
         error = self.points(frames).view_as(points) - points
         loss = error.abs().mean()
         # In shares of the picture's width, which is 2 in (u, v).

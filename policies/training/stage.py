@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ..backbones.language import LanguageBackbone
 from ..config import StageConfig, TrainConfig
-from ..interfaces import Losses
+from ..interfaces import Losses, SeeingBackbone
 from ..objectives.gradient_surgery import backward_without_conflict
 from ..policy import Policy
 from ..serialisation import restore
@@ -73,6 +73,8 @@ class Stage:
         self.run, self.index, self.name, self.options = run, index, run.stages[index], options
         torch.manual_seed(step_seed(run.config.seed, index))
         run.policy.backbone.bf16 = use_bf16(options.precision, run.accelerator.device)
+        if isinstance(run.policy.backbone, SeeingBackbone):
+            run.policy.backbone.prepare([part for part, scale in options.trainable.items() if scale])
         self.objective, self.batches = self._parts(found)
         if found:
             restore(self.objective, found.model, run.checkpoints.folder)

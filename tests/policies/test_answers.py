@@ -41,11 +41,12 @@ def make(route: Any) -> LanguageBackbone:
 def again_and_again(backbone: LanguageBackbone, images: dict[str, torch.Tensor], longest: int) -> list[str]:
     tokenizer, said = backbone.tokenizer, []
     for row, prompt in enumerate(PROMPTS):
-        frames = backbone.encode_frames({camera: x[row : row + 1] for camera, x in images.items()})
+        frames = backbone.look({camera: x[row : row + 1] for camera, x in images.items()})
         ids = [tokenizer.start, *tokenizer.words(prompt)]
         given = len(ids)
         while len(ids) < given + longest:
-            word = int(backbone.read(frames, pack([[(ids, [])]]))[0, -1, : tokenizer.size].argmax())
+            state = backbone.read(frames, pack([[(ids, [])]]))[0, -1]
+            word = int(backbone.logits(state)[: tokenizer.size].argmax())
             if word == tokenizer.end:
                 break
             ids.append(word)
@@ -67,8 +68,7 @@ def test_an_answer_ends_where_the_end_is_said_while_others_go_on() -> None:
     images = {camera: x[:, -1] for camera, x in observation().images.items()}
     free = backbone.answer(images, PROMPTS, 8)
     tokenizer, embedding = backbone.tokenizer, backbone.decoder.model.get_input_embeddings().weight
-    first = [tokenizer.words(text)[0] for text in free]
-    chosen = first[2]
+    chosen = tokenizer.words(free[2])[0]
     with torch.no_grad():  # the end now looks like the first word of the last answer, only a little more so
         embedding[tokenizer.end] = 1.01 * embedding[chosen]
     stopped = backbone.answer(images, PROMPTS, 8)
@@ -90,10 +90,11 @@ def test_a_text_is_compared_by_what_the_picture_adds_to_its_likelihood(route: st
     tokenizer = backbone.tokenizer
     expected = []
     for row in range(3):
-        frames = backbone.encode_frames({camera: x[row : row + 1] for camera, x in images.items()})
+        frames = backbone.look({camera: x[row : row + 1] for camera, x in images.items()})
         given = [tokenizer.start, *tokenizer.words("描述这个场景。")]
         said = [*tokenizer.words(texts[1]), tokenizer.end]
-        logits = backbone.read(frames, pack([[(given, said)]]))[0, len(given) - 1 : -1].log_softmax(-1)
+        states = backbone.read(frames, pack([[(given, said)]]))[0, len(given) - 1 : -1]
+        logits = backbone.logits(states).log_softmax(-1)
         expected.append(logits[torch.arange(len(said)), torch.tensor(said)].sum())
     column = torch.stack(expected)
     torch.testing.assert_close(scores[:, 1], column - (column.logsumexp(0) - np.log(3)), atol=1e-4, rtol=1e-4)

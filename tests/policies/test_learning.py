@@ -43,12 +43,12 @@ def test_grounding_finds_the_named_colour_and_the_action_follows_it(tmp_path: Pa
         for texts in (phrases, chinese):
             roles = backbone.encode_text(texts).roles
             grids = [backbone.image_features(i, view[:, 0]) for i, view in enumerate((front, wrist))]
-            seen, unseen = backbone.ground(grids, roles, policy.proprio_normaliser.normalise(proprio[:, 0]))
-            found = backbone.view(0).read(grids[0], seen)
+            seen, unseen = backbone.grounding.ground(grids, roles, policy.proprio_normaliser.normalise(proprio[:, 0]))
+            found = backbone.grounding.view(0).read(grids[0], seen)
             places = found[:, ROLES.index("target"), -5:-3]
             near = (places - wanted).norm(dim=-1) < 6 / SIZE * 2
             assert near.float().mean() > 0.85, "the heat map must point at the square that the phrase names"
-            visible = backbone.view(1).read(grids[1], unseen)[:, 0, -1]
+            visible = backbone.grounding.view(1).read(grids[1], unseen)[:, 0, -1]
             assert visible.mean() < 0.2, "the wrist camera sees no square"
 
     generators = [torch.Generator().manual_seed(seed) for seed in range(len(episodes))]

@@ -52,7 +52,7 @@ def aligned(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for step in range(150):
             batch = torch.randperm(len(episodes), generator=torch.Generator().manual_seed(step))[:16]
             roles = backbone.encode_text(texts).roles[:, 0].expand(len(batch), -1, -1)
-            logits = backbone.view(0).scores(backbone.image_features(0, images[batch]), roles)
+            logits = backbone.grounding.view(0).scores(backbone.image_features(0, images[batch]), roles)
             target = mask_targets(masks[batch], labels[batch], backbone.grids[0])
             loss = grounding_loss(logits, target, torch.ones_like(labels[batch], dtype=torch.bool))
             optimiser.zero_grad()
