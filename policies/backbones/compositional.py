@@ -44,8 +44,9 @@ class CompositionalBackbone(LanguageBackbone):
         with self._autocast():
             return torch.stack([self.vision(images[camera]) for camera in self.cameras], dim=1)
 
-    def features(self, seen: Tensor) -> Tensor:
-        return seen.unflatten(1, self.grid)
+    def views(self, seen: Tensor, states: Tensor) -> list[Tensor]:
+        """As the image encoder sees them: the bridge may join many places to one token."""
+        return list(seen.unflatten(2, self.grid).unbind(1))
 
     def enter(self, seen: Tensor) -> Tensor:
         return self.bridge(seen)

@@ -53,8 +53,10 @@ class FusionBackbone(LanguageBackbone):
         """Codes of each camera's picture, int64 [F, cameras, P]."""
         return torch.stack([self.codebook.encode(images[camera]) for camera in self.cameras], dim=1)
 
-    def features(self, seen: Tensor) -> Tensor:
-        return self.enter(seen)[:, 1:-1].unflatten(1, self.grid)
+    def views(self, seen: Tensor, states: Tensor) -> list[Tensor]:
+        """As the decoder reads them: a code alone says little of what it is a part of."""
+        pictures = states.unflatten(1, (len(self.cameras), -1))[:, :, 1:-1]
+        return list(pictures.unflatten(2, self.grid).unbind(1))
 
     def enter(self, seen: Tensor) -> Tensor:
         places = self.projector.places

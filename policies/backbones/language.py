@@ -98,7 +98,7 @@ class LanguageBackbone(SeeingBackbone):
         tokenizer: of instructions.
         entries: of the vocabulary, those beyond the tokenizer's included.
         grid: (rows, columns) of a picture's tokens.
-        channels: of their features (`features`); 0 where these are as wide as the decoder.
+        channels: of their features (`views`); 0 where these are as wide as the decoder.
         bridge: between pictures and decoder, where there is one.
         placed: whether a picture's tokens say themselves where they are.
 
@@ -164,8 +164,9 @@ class LanguageBackbone(SeeingBackbone):
         """Single instants {camera: [F, H, W, 3]} as what the eyes see of them [F, cameras, P, ...]."""
         raise NotImplementedError
 
-    def features(self, seen: Tensor) -> Tensor:
-        """Pictures as the eyes see them [N, P, ...] as a grid of features [N, h, w, C]."""
+    def views(self, seen: Tensor, states: Tensor) -> list[Tensor]:
+        """Features of each camera [N, h, w, C], of instants as the eyes see them [N, cameras, P, ...] and the decoder's
+        states at the S tokens that these take [N, S, width]."""
         raise NotImplementedError
 
     def enter(self, seen: Tensor) -> Tensor:
@@ -218,24 +219,20 @@ class LanguageBackbone(SeeingBackbone):
             words = self.decoder.embed(ids)
             asked = torch.cat([joints.pointers, joints.readouts]).to(words.dtype).expand(size, -1, -1)
             embedded, looked = self._begin(seen, torch.cat([state.to(words.dtype), words, asked], dim=1))
-            kept = said.new_ones(size, embedded.shape[1] - words.shape[1] - asked.shape[1])
+            before = embedded.shape[1] - words.shape[1] - asked.shape[1]
+            kept = said.new_ones(size, before)
             mask = torch.cat([kept, said, said.new_ones(asked.shape[:2])], dim=1)
             cache = self.decoder.new_cache(size) if lend else None
-            states = self.decoder(embedded, mask, looked, cache=cache)[:, -asked.shape[1] :].float()
-        queries, read = states.split([len(joints.pointers), len(joints.readouts)], dim=1)
-        grids = self.views(seen)
+            states = self.decoder(embedded, mask, looked, cache=cache)
+        queries, read = states[:, -asked.shape[1] :].float().split([len(joints.pointers), len(joints.readouts)], dim=1)
+        grids = self.views(seen, states[:, : before - 1])
         pointed = self.grounding.read(grids, self.grounding.ground(grids, queries, proprio))
         reader = DecoderReader(self.decoder, cache, mask, looked, self.bf16) if lend else None
         return torch.cat([pointed, read.flatten(1)], dim=1), reader
 
-    def views(self, seen: Tensor) -> list[Tensor]:
-        """Of instants as the eyes see them, the features of each camera [N, h, w, C]."""
-        with self._autocast():
-            return [self.features(x) for x in seen.unbind(1)]
-
-    def read(self, seen: Tensor, packed: Packed, whole: bool = False) -> Tensor:
-        """States [B, L, width] of packed documents about single instants as the eyes see them [B, cameras, P, ...];
-        whole: those of the S tokens that these take, before them, too.
+    def read(self, seen: Tensor, packed: Packed) -> tuple[Tensor, Tensor]:
+        """States of single instants as the eyes see them [B, cameras, P, ...], of the S tokens that these take, and
+        of packed documents about them: [B, S, width] and [B, L, width].
 
         An id below 0 is a pointer: -1 that of the first role.
         """
@@ -249,7 +246,7 @@ class LanguageBackbone(SeeingBackbone):
             first = torch.arange(prefix, device=words.device).expand(len(words), -1)
             positions = torch.cat([first, prefix + packed.position], dim=1)
             states = self.decoder(embedded, packed_mask(prefix, packed), looked, positions)
-        return states if whole else states[:, prefix:]
+        return states[:, :prefix], states[:, prefix:]
 
     def logits(self, states: Tensor) -> Tensor:
         """Of the token after each state, float32 [..., V]."""
@@ -311,7 +308,7 @@ class LanguageBackbone(SeeingBackbone):
 
     def _log_likelihood(self, seen: Tensor, packed: Packed, documents: int) -> Tensor:
         """log p of what is said in each document [B, documents]."""
-        logits = self.logits(self.read(seen, packed)[:, :-1])
+        logits = self.logits(self.read(seen, packed)[1][:, :-1])
         ids, said = packed.ids[:, 1:], packed.said[:, 1:]
         each = -F.cross_entropy(logits.transpose(1, 2), ids, reduction="none").masked_fill(~said, 0.0)
         return each.new_zeros(len(seen), documents).scatter_add_(1, packed.document[:, 1:].clamp_min(0), each)

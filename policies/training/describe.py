@@ -172,17 +172,18 @@ class DescribeObjective(nn.Module):
         texts = backbone.encode_text(batch.instructions)
         seen = backbone.look(images)
         weights = {TEXT: stage.losses.get(TEXT, 1.0), PLACE: stage.losses.get(PLACE, 1.0)}
-        ids, modality, shown = batch.documents.ids, batch.modality, None
+        ids, modality = batch.documents.ids, batch.modality
+        pictured, states = backbone.read(seen, batch.documents)
+        queries, views = states[ids < 0], backbone.views(seen, pictured)
         if stage.losses.get(IMAGE, 0) and (shown := backbone.spell(seen)):
             weights[IMAGE] = stage.losses[IMAGE]
             ids = torch.cat([shown[0], ids], dim=1)
             modality = torch.cat([torch.where(shown[1], len(weights) - 1, -1), modality], dim=1)
-        states = backbone.read(seen, batch.documents, whole=shown is not None)
+            states = torch.cat([pictured, states], dim=1)
         said = next_token_loss(backbone.logits(states), ids, modality, weights, stage.losses.get("z", 0.0))
         parts, terms = dict(said.parts), {"said": said.total}
-        if batch.labels.shape[1]:
-            queries = states[ids < 0].float().unflatten(0, batch.labels.shape)
-            pointed, parts["place_error"] = self._pointing(seen, queries, batch)
+        if len(queries):
+            pointed, parts["place_error"] = self._pointing(views, queries, batch)
             terms[GROUNDING], parts[GROUNDING] = stage.losses[GROUNDING] * pointed, pointed.detach()
         if stage.losses.get("action", 0):
             horizon = self.policy.config.obs_horizon
@@ -193,10 +194,12 @@ class DescribeObjective(nn.Module):
             terms["action"], parts["action"] = stage.losses["action"] * action, action.detach()
         return Losses(torch.stack(list(terms.values())).sum(), parts, terms)
 
-    def _pointing(self, seen: Tensor, queries: Tensor, batch: DescribeBatch) -> tuple[Tensor, Tensor]:
-        """The loss of heat maps of the states at pointers [B, Q, W], and how far off they are."""
+    def _pointing(self, views: Sequence[Tensor], queries: Tensor, batch: DescribeBatch) -> tuple[Tensor, Tensor]:
+        """The loss of heat maps, in each camera's features, of the states at the batch's pointers [B * Q, W], one image
+        after the other; and how far off they are."""
         grounding = self._backbone.grounding
-        logits = grounding.ground(self._backbone.views(seen), queries, batch.proprio, batch.shifts)
+        queries = queries.float().unflatten(0, batch.labels.shape)
+        logits = grounding.ground(views, queries, batch.proprio, batch.shifts)
         masks = zip(batch.segmentation.values(), self._backbone.grids, strict=True)
         targets = [mask_targets(segmentation, batch.labels, grid) for segmentation, grid in masks]
         return views_loss(logits, targets, batch.valid, grounding.centres)

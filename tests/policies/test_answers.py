@@ -45,7 +45,7 @@ def again_and_again(backbone: LanguageBackbone, images: dict[str, torch.Tensor],
         ids = [tokenizer.start, *tokenizer.words(prompt)]
         given = len(ids)
         while len(ids) < given + longest:
-            state = backbone.read(frames, pack([[(ids, [])]]))[0, -1]
+            state = backbone.read(frames, pack([[(ids, [])]]))[1][0, -1]
             word = int(backbone.logits(state)[: tokenizer.size].argmax())
             if word == tokenizer.end:
                 break
@@ -93,7 +93,7 @@ def test_a_text_is_compared_by_what_the_picture_adds_to_its_likelihood(route: st
         frames = backbone.look({camera: x[row : row + 1] for camera, x in images.items()})
         given = [tokenizer.start, *tokenizer.words("描述这个场景。")]
         said = [*tokenizer.words(texts[1]), tokenizer.end]
-        states = backbone.read(frames, pack([[(given, said)]]))[0, len(given) - 1 : -1]
+        states = backbone.read(frames, pack([[(given, said)]]))[1][0, len(given) - 1 : -1]
         logits = backbone.logits(states).log_softmax(-1)
         expected.append(logits[torch.arange(len(said)), torch.tensor(said)].sum())
     column = torch.stack(expected)

@@ -157,11 +157,11 @@ def test_packed_documents_read_as_each_alone(bridge: Any) -> None:
     documents = [[([2, 5], [6]), ([2], [7, 8, 9])], [([2, 4, 4], [3])], [([2], [5]), ([2], [5])]]
     packed = pack(documents)
     assert packed.said.sum(1).tolist() == [4, 1, 2]
-    together = backbone.read(frames, packed)
+    together = backbone.read(frames, packed)[1]
     for row, own in enumerate(documents):
-        alone = [backbone.read(frames[row : row + 1], pack([[document]]))[0] for document in own]
+        alone = [backbone.read(frames[row : row + 1], pack([[document]]))[1][0] for document in own]
         torch.testing.assert_close(together[row][packed.document[row] >= 0], torch.cat(alone), atol=1e-4, rtol=1e-4)
-    other = backbone.read(frames.roll(1, 0), packed)
+    other = backbone.read(frames.roll(1, 0), packed)[1]
     assert not torch.allclose(other, together, atol=1e-4), "a document is about its picture"
 
 

@@ -104,15 +104,16 @@ def test_pictures_and_documents_are_one_sequence_in_which_nothing_sees_what_come
     backbone, seen = make(), observation()
     codes = backbone.look({camera: x[:, -1] for camera, x in seen.images.items()})
     packed = pack([[([2, 5], [6]), ([2], [7, 8, 9])], [([2, 4, 4], [3])], [([2], [5]), ([2], [5])]])
-    whole, words = backbone.read(codes, packed, whole=True), backbone.read(codes, packed)
-    assert torch.equal(whole[:, 36:], words)
+    pictured, words = backbone.read(codes, packed)
+    assert pictured.shape[1] == 36
+    whole = torch.cat([pictured, words], dim=1)
     other = codes.clone()
     other[:, 1, 4] = (other[:, 1, 4] + 1) % CODES  # token 18 + 1 + 4 of the picture
-    after = backbone.read(other, packed, whole=True)
+    after = torch.cat(backbone.read(other, packed), dim=1)
     torch.testing.assert_close(after[:, :23], whole[:, :23])
     assert not torch.allclose(after[:, 23], whole[:, 23])
     assert not torch.allclose(after[:, 36:], whole[:, 36:])
-    alone = backbone.read(codes[:1], pack([[([2], [7, 8, 9])]]))
+    _, alone = backbone.read(codes[:1], pack([[([2], [7, 8, 9])]]))
     torch.testing.assert_close(words[0, 3:7], alone[0], atol=1e-4, rtol=1e-4)
 
 

@@ -99,8 +99,8 @@ def test_pointers_come_after_words_and_see_the_picture(toy_store: Path) -> None:
     seen = backbone.look(images)
     words = [policy.tokenizer.start, *policy.tokenizer.words("touch the red cube")]
     with torch.no_grad():
-        first, second = backbone.read(seen, pack([[([*words, -1, -2], [])]] * 2))[:, -2:].unbind(1)
-        alone = backbone.read(seen, pack([[([*words, -1], [])]] * 2))[:, -1]
+        first, second = backbone.read(seen, pack([[([*words, -1, -2], [])]] * 2))[1][:, -2:].unbind(1)
+        alone = backbone.read(seen, pack([[([*words, -1], [])]] * 2))[1][:, -1]
     torch.testing.assert_close(first, alone, atol=1e-5, rtol=1e-4)
     assert not torch.allclose(first, second) and not torch.allclose(first[0], first[1])
 
