@@ -59,7 +59,7 @@ class FusionBackbone(LanguageBackbone):
         return list(pictures.unflatten(2, self.grid).unbind(1))
 
     def enter(self, seen: Tensor) -> Tensor:
-        places = self.projector.places
+        places = self.joints.places
         assert places is not None
         return self.decoder.embed(self._entries(seen)) + F.pad(places(), (0, 0, 1, 1))  # the marks have none
 

@@ -39,46 +39,56 @@ class TokenIds:
         return TokenIds(self.ids[rows], self.mask[rows])
 
 
-class Joints(FrameProjector):
-    """What enters the decoder beside image and text, and what leaves it for the head.
+class Joints(nn.Module):
+    """What enters the decoder beside the tokens of images and text.
 
     Attributes:
         places: of the tokens of a picture, where these do not say themselves where they are.
+        view: which camera a token is of.
         pointers: learned tokens after a text, one for each role: their states are what is looked for in the views.
         readouts: learned tokens at the end, whose states the head sees.
     """
+
+    def __init__(
+        self, width: int, cameras: int, proprio_dim: int, readouts: int, grid: tuple[int, int] | None = None
+    ) -> None:
+        super().__init__()
+        self.places = GridPlaces(grid, width) if grid else None
+        self.view = nn.Parameter(torch.randn(cameras, 1, width) * 0.02)
+        self.proprio = nn.Linear(proprio_dim, width)
+        self.pointers = nn.Parameter(torch.randn(len(ROLES), width) * 0.02)
+        self.readouts = nn.Parameter(torch.randn(readouts, width) * 0.02)
+
+
+class StatesProjector(FrameProjector):
+    """Encoded instants, the states at the readouts included, and proprioception to tokens with type embeddings."""
 
     def __init__(
         self,
         config: BackboneConfig,
         cameras: int,
         channels: int,
+        states_width: int,
         obs_horizon: int,
         proprio_dim: int,
-        decoder_width: int,
-        grid: tuple[int, int] | None = None,
     ) -> None:
         super().__init__(config, cameras, channels, obs_horizon, proprio_dim)
-        self.places = GridPlaces(grid, decoder_width) if grid else None
-        self.view = nn.Parameter(torch.randn(cameras, 1, decoder_width) * 0.02)
-        self.proprio_in = nn.Linear(proprio_dim, decoder_width)
-        self.pointers = nn.Parameter(torch.randn(len(ROLES), decoder_width) * 0.02)
-        self.readouts = nn.Parameter(torch.randn(config.decoder.readouts, decoder_width) * 0.02)
-        self.out = StandardisedLinear(decoder_width, config.width)
+        self.read_shape = (config.decoder.readouts, states_width)
+        self.states = StandardisedLinear(states_width, config.width)
         tokens = obs_horizon * (self.per_step + config.decoder.readouts)
         self.types = nn.Parameter(torch.randn(tokens, config.width) * 0.1)
 
     @property
     def _layers(self) -> list[StandardisedLinear]:
-        return [*super()._layers, self.out]
+        return [*super()._layers, self.states]
 
     @property
     def _split(self) -> list[int]:
-        return [*super()._split, self.readouts.numel()]
+        return [*super()._split, math.prod(self.read_shape)]
 
     def forward(self, frames: Tensor, proprio: Tensor) -> Tensor:
         """Tokens [B, N, D] of encoded instants [B, To, F] and proprio [B, To, P]."""
-        read = self.out(frames[..., -self.readouts.numel() :].unflatten(-1, self.readouts.shape))
+        read = self.states(frames[..., -math.prod(self.read_shape) :].unflatten(-1, self.read_shape))
         return torch.cat([*self.of_steps(frames, proprio), read], dim=2).flatten(1, 2) + self.types
 
 
@@ -131,15 +141,15 @@ class LanguageBackbone(SeeingBackbone):
         words = self.decoder.width
         self.grids, channels = [grid] * len(cameras), channels or words
         self.grounding = GroundedViews(config, self.grids, channels, words, proprio_dim)
-        self.projector = Joints(
-            config, len(cameras), channels, obs_horizon, proprio_dim, words, None if placed else grid
-        )
+        self.joints = Joints(words, len(cameras), proprio_dim, config.decoder.readouts, grid=None if placed else grid)
+        self.projector = StatesProjector(config, len(cameras), channels, words, obs_horizon, proprio_dim)
         self.width, self.num_tokens = config.width, len(self.projector.types)
         self.reader_width = words
 
     @property
     def parts(self) -> dict[str, nn.Module]:
-        own = {"decoder": self.decoder, "grounding": self.grounding, "projector": self.projector}
+        own = {"decoder": self.decoder, "joints": self.joints}
+        own |= {"grounding": self.grounding, "projector": self.projector}
         adapter = self.decoder.adapter
         return own if adapter is None else {**own, "adapter": adapter}
 
@@ -211,11 +221,11 @@ class LanguageBackbone(SeeingBackbone):
     ) -> tuple[Tensor, DecoderReader | None]:
         """Single instants as the eyes see them [N, cameras, P, ...], proprio [N, P] and the text of each: [N, F], what
         is pointed at and the states at the readouts; and, to lend it, what has read them."""
-        joints, size = self.projector, len(proprio)
+        joints, size = self.joints, len(proprio)
         longest = int(texts.mask.any(0).sum())  # of these: they may be some of many
         ids, said = texts.ids[:, :longest], texts.mask[:, :longest]
         with self._autocast():
-            state = joints.proprio_in(proprio)[:, None]
+            state = joints.proprio(proprio)[:, None]
             words = self.decoder.embed(ids)
             asked = torch.cat([joints.pointers, joints.readouts]).to(words.dtype).expand(size, -1, -1)
             embedded, looked = self._begin(seen, torch.cat([state.to(words.dtype), words, asked], dim=1))
@@ -236,7 +246,7 @@ class LanguageBackbone(SeeingBackbone):
 
         An id below 0 is a pointer: -1 that of the first role.
         """
-        pointers = self.projector.pointers
+        pointers = self.joints.pointers
         with self._autocast():
             words = self.decoder.embed(packed.ids.clamp_min(0))
             if (asks := packed.ids < 0).any():
@@ -319,5 +329,5 @@ class LanguageBackbone(SeeingBackbone):
         Where gated layers look at the pictures, the sequence is the rest alone, and beside it is what they look at.
         """
         pictures = self.enter(seen.flatten(0, 1)).unflatten(0, seen.shape[:2])
-        tokens = (pictures + self.projector.view).flatten(1, 2)
+        tokens = (pictures + self.joints.view).flatten(1, 2)
         return (rest, tokens) if self.looks else (torch.cat([tokens.to(rest.dtype), rest], dim=1), None)

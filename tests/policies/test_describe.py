@@ -27,7 +27,7 @@ BACKBONE = BackboneConfig(
     bridge=BridgeConfig(kind="mlp"),
     decoder=DecoderConfig(width=64, layers=2, heads=2, readouts=2),
 )
-PARTS = {"vision": 1.0, "bridge": 1.0, "decoder": 1.0, "projector": 1.0}
+PARTS = dict.fromkeys(("vision", "bridge", "decoder", "joints", "grounding", "projector"), 1.0)
 ALIGN = StageConfig(
     steps=4,
     batch_size=8,

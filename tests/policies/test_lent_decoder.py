@@ -92,7 +92,7 @@ def test_it_trains_what_it_reads_with_is_saved_loaded_and_acts(tmp_path: Path, b
     policy = make(backbone=bridged(bridge), kind=kind)
     policy.loss(batch()).total.backward()
     reached = [name for name, module in policy.parts.items() if any(p.grad is not None for p in module.parameters())]
-    assert set(reached) >= {"bridge", "decoder", "projector", "head"}
+    assert set(reached) >= {"bridge", "decoder", "joints", "head"}
     policy.eval().save(tmp_path / "policy")
     again = Policy.load(tmp_path / "policy")
 
