@@ -23,6 +23,9 @@ from .text import ROLES
 from .tokenizer import TextTokenizer
 
 COMPARED_IMAGES, COMPARED_TEXTS = 16, 24  # at a time: 24 texts are about 500 tokens
+STATE = -1  # what is no word, in a document: the state of the robot, ...
+POINTERS = tuple(range(-2, -2 - len(ROLES), -1))  # ... the pointer of each role, ...
+READOUTS = -2 - len(ROLES)  # ... and, from here down, the readouts
 
 
 @dataclass(frozen=True)
@@ -221,42 +224,55 @@ class LanguageBackbone(SeeingBackbone):
     ) -> tuple[Tensor, DecoderReader | None]:
         """Single instants as the eyes see them [N, cameras, P, ...], proprio [N, P] and the text of each: [N, F], what
         is pointed at and the states at the readouts; and, to lend it, what has read them."""
-        joints, size = self.joints, len(proprio)
         longest = int(texts.mask.any(0).sum())  # of these: they may be some of many
         ids, said = texts.ids[:, :longest], texts.mask[:, :longest]
+        state, asks = (ids.new_tensor(x).expand(len(ids), -1) for x in ([STATE], self.asks))
+        ids = torch.cat([state, ids, asks], dim=1)
         with self._autocast():
-            state = joints.proprio(proprio)[:, None]
-            words = self.decoder.embed(ids)
-            asked = torch.cat([joints.pointers, joints.readouts]).to(words.dtype).expand(size, -1, -1)
-            embedded, looked = self._begin(seen, torch.cat([state.to(words.dtype), words, asked], dim=1))
-            before = embedded.shape[1] - words.shape[1] - asked.shape[1]
-            kept = said.new_ones(size, before)
-            mask = torch.cat([kept, said, said.new_ones(asked.shape[:2])], dim=1)
-            cache = self.decoder.new_cache(size) if lend else None
+            embedded, looked = self._begin(seen, self._embed(ids, proprio))
+            pictured = embedded.shape[1] - ids.shape[1]
+            mask = torch.cat([said.new_ones(len(ids), pictured + 1), said, said.new_ones(asks.shape)], dim=1)
+            cache = self.decoder.new_cache(len(ids)) if lend else None
             states = self.decoder(embedded, mask, looked, cache=cache)
-        queries, read = states[:, -asked.shape[1] :].float().split([len(joints.pointers), len(joints.readouts)], dim=1)
-        grids = self.views(seen, states[:, : before - 1])
-        pointed = self.grounding.read(grids, self.grounding.ground(grids, queries, proprio))
+        queries, read = states[:, -len(self.asks) :].tensor_split([len(POINTERS)], dim=1)
+        views = self.views(seen, states[:, :pictured])
+        logits = self.grounding.ground(views, queries.float(), proprio)
         reader = DecoderReader(self.decoder, cache, mask, looked, self.bf16) if lend else None
-        return torch.cat([pointed, read.flatten(1)], dim=1), reader
+        return self.found(views, logits, read), reader
 
-    def read(self, seen: Tensor, packed: Packed) -> tuple[Tensor, Tensor]:
+    def found(self, views: Sequence[Tensor], logits: Sequence[Tensor], read: Tensor) -> Tensor:
+        """Encoded instants [N, F]: what the heat maps of the pointers show in each camera's view, and the states at the
+        readouts [N, R, width]."""
+        return torch.cat([self.grounding.read(views, logits), read.float().flatten(1)], dim=1)
+
+    def read(self, seen: Tensor, packed: Packed, proprio: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """States of single instants as the eyes see them [B, cameras, P, ...], of the S tokens that these take, and
         of packed documents about them: [B, S, width] and [B, L, width].
 
-        An id below 0 is a pointer: -1 that of the first role.
+        An id below 0 is no word: `STATE`, one of `POINTERS`, or a readout. proprio: [B, P], for the first of these.
         """
-        pointers = self.joints.pointers
         with self._autocast():
-            words = self.decoder.embed(packed.ids.clamp_min(0))
-            if (asks := packed.ids < 0).any():
-                words = torch.where(asks[..., None], pointers[(-1 - packed.ids).clamp_min(0)].to(words.dtype), words)
+            words = self._embed(packed.ids, proprio)
             embedded, looked = self._begin(seen, words)
             prefix = embedded.shape[1] - words.shape[1]
             first = torch.arange(prefix, device=words.device).expand(len(words), -1)
             positions = torch.cat([first, prefix + packed.position], dim=1)
             states = self.decoder(embedded, packed_mask(prefix, packed), looked, positions)
         return states[:, :prefix], states[:, prefix:]
+
+    @property
+    def asks(self) -> list[int]:
+        """Ids of what comes after an instruction."""
+        return [*POINTERS, *range(READOUTS, READOUTS - len(self.joints.readouts), -1)]
+
+    def _embed(self, ids: Tensor, proprio: Tensor | None) -> Tensor:
+        """Embeddings of words, and of what is none: ids [B, L] to [B, L, width]."""
+        words, joints = self.decoder.embed(ids.clamp_min(0)), self.joints
+        learned = torch.cat([joints.pointers, joints.readouts]).to(words.dtype)
+        words = torch.where((ids < STATE)[..., None], learned[(STATE - 1 - ids).clamp_min(0)], words)
+        if proprio is None:
+            return words
+        return torch.where((ids == STATE)[..., None], joints.proprio(proprio)[:, None].to(words.dtype), words)
 
     def logits(self, states: Tensor) -> Tensor:
         """Of the token after each state, float32 [..., V]."""

@@ -14,9 +14,8 @@ from torch import Tensor, nn
 from ...datasets.documents import KINDS, KINDS_WITH_SUBGOALS, PLACE_TOKENS, write_documents
 from ...datasets.language import language_of
 from ...datasets.subgoals import PHASES, subgoal
-from ..backbones.language import LanguageBackbone
+from ..backbones.language import POINTERS, READOUTS, STATE, LanguageBackbone
 from ..backbones.packing import Packed, pack
-from ..backbones.text import ROLES
 from ..config import HeadConfig, StageConfig
 from ..heads.regression import RegressionHead
 from ..interfaces import Losses, TokenGroup
@@ -26,7 +25,7 @@ from ..policy import Policy
 from .augmentation import colour_jitter, random_shift
 from .scenes import SceneBatches
 
-TEXT, PLACE, IMAGE, GROUNDING = "text", "place", "image", "grounding"
+TEXT, PLACE, IMAGE, GROUNDING, ACTION = "text", "place", "image", "grounding", "action"
 
 
 @dataclass(frozen=True)
@@ -37,11 +36,13 @@ class DescribeBatch:
         images: camera -> uint8 [B, H, W, 3].
         proprio: normalised, float32 [B, P].
         instructions: B texts.
-        documents: of each image, those to be said and, after them, what is looked for in it.
+        documents: of each image, those to be said, what is looked for in it, and the demonstrated instruction as it is
+            read to act on.
         modality: int64 [B, L], 0 for words to be said, 1 for places, -1 for what is given.
         segmentation: camera -> uint8 [B, H, W].
         shifts: of each camera, by how much the picture was moved, [B, 2]; None where it was not.
-        labels: uint8 [B, Q], the segmentation label that each pointer looks for; Q is 0 where nothing is looked for.
+        labels: uint8 [B, Q], the segmentation label that each pointer but those of the demonstrated instruction looks
+            for; Q is 0 where nothing is looked for.
         valid: bool [B, Q].
         actions: normalised, float32 [B, Tp, A]; is_pad bool [B, Tp].
     """
@@ -76,12 +77,14 @@ class DescribeBatches(SceneBatches):
             asked = self.ask(items, rng)
             labels, valid = asked.labels, asked.valid
             pointing = (
-                self._asks(texts, len(rows), pointers)
-                for texts, pointers in ((asked.others, len(ROLES)), (asked.phrases, 1))
+                self._asks(asked.others, len(rows), POINTERS),
+                self._asks(asked.phrases, len(rows), POINTERS[:1]),
             )
-            rows = [
-                [*said, *instructions, *phrases] for said, instructions, phrases in zip(rows, *pointing, strict=True)
-            ]
+            rows = [[*said, *asks, *more] for said, asks, more in zip(rows, *pointing, strict=True)]
+        if self.stage.losses.get(ACTION, 0):
+            asks = cast(LanguageBackbone, self.policy.backbone).asks
+            own = self._asks(items["instruction"], len(rows), asks, [STATE])
+            rows = [[*row, *instruction] for row, instruction in zip(rows, own, strict=True)]
         documents = pack(rows)
         place = torch.isin(documents.ids, self.places)
         modality = torch.where(documents.said, place.long(), -1)
@@ -106,13 +109,14 @@ class DescribeBatches(SceneBatches):
             shifts.append(moved.shift)
         return shifts
 
-    def _asks(self, texts: Sequence[str], images: int, pointers: int) -> list[list[tuple[list[int], list[int]]]]:
-        """Of each image its share of the texts, with the pointers that come after an instruction, too."""
+    def _asks(
+        self, texts: Sequence[str], images: int, after: Sequence[int], before: Sequence[int] = ()
+    ) -> list[list[tuple[list[int], list[int]]]]:
+        """Of each image its share of the texts as instructions are read, with what comes before and after them."""
         if not texts:
             return [[]] * images
         ids, mask = self.policy.tokenizer(texts)
-        asks = [-1 - role for role in range(pointers)]
-        documents = [([*row[kept].tolist(), *asks], []) for row, kept in zip(ids, mask, strict=True)]
+        documents = [([*before, *row[kept].tolist(), *after], []) for row, kept in zip(ids, mask, strict=True)]
         share = len(documents) // images
         return [documents[i * share : (i + 1) * share] for i in range(images)]
 
@@ -169,12 +173,12 @@ class DescribeObjective(nn.Module):
     def forward(self, batch: DescribeBatch) -> Losses:
         backbone, stage = self._backbone, self.stage
         images = {camera: colour_jitter(x, stage.colour_jitter) for camera, x in batch.images.items()}
-        texts = backbone.encode_text(batch.instructions)
         seen = backbone.look(images)
         weights = {TEXT: stage.losses.get(TEXT, 1.0), PLACE: stage.losses.get(PLACE, 1.0)}
         ids, modality = batch.documents.ids, batch.modality
-        pictured, states = backbone.read(seen, batch.documents)
-        queries, views = states[ids < 0], backbone.views(seen, pictured)
+        pictured, states = backbone.read(seen, batch.documents, batch.proprio)
+        queries, read = _chosen(states, (ids < STATE) & (ids > READOUTS)).float(), _chosen(states, ids <= READOUTS)
+        views = backbone.views(seen, pictured)
         if stage.losses.get(IMAGE, 0) and (shown := backbone.spell(seen)):
             weights[IMAGE] = stage.losses[IMAGE]
             ids = torch.cat([shown[0], ids], dim=1)
@@ -182,24 +186,23 @@ class DescribeObjective(nn.Module):
             states = torch.cat([pictured, states], dim=1)
         said = next_token_loss(backbone.logits(states), ids, modality, weights, stage.losses.get("z", 0.0))
         parts, terms = dict(said.parts), {"said": said.total}
-        if len(queries):
-            pointed, parts["place_error"] = self._pointing(views, queries, batch)
+        logits = backbone.grounding.ground(views, queries, batch.proprio, batch.shifts)
+        if looked_for := batch.labels.shape[1]:
+            masks = zip(batch.segmentation.values(), backbone.grids, strict=True)
+            targets = [mask_targets(segmentation, batch.labels, grid) for segmentation, grid in masks]
+            asked, centres = [x[:, :looked_for] for x in logits], backbone.grounding.centres
+            pointed, parts["place_error"] = views_loss(asked, targets, batch.valid, centres)
             terms[GROUNDING], parts[GROUNDING] = stage.losses[GROUNDING] * pointed, pointed.detach()
-        if stage.losses.get("action", 0):
+        if read.shape[1]:
+            known = backbone.found(views, [x[:, looked_for:] for x in logits], read)
             horizon = self.policy.config.obs_horizon
-            known, _ = backbone.understand(seen, batch.proprio, texts)
             tokens = backbone.projector(*(x[:, None].expand(-1, horizon, -1) for x in (known, batch.proprio)))
             context = TokenGroup(tokens, tokens.new_ones(tokens.shape[:2], dtype=torch.bool))
             action = self.action.loss(context, batch.actions, batch.is_pad).total
-            terms["action"], parts["action"] = stage.losses["action"] * action, action.detach()
+            terms[ACTION], parts[ACTION] = stage.losses[ACTION] * action, action.detach()
         return Losses(torch.stack(list(terms.values())).sum(), parts, terms)
 
-    def _pointing(self, views: Sequence[Tensor], queries: Tensor, batch: DescribeBatch) -> tuple[Tensor, Tensor]:
-        """The loss of heat maps, in each camera's features, of the states at the batch's pointers [B * Q, W], one image
-        after the other; and how far off they are."""
-        grounding = self._backbone.grounding
-        queries = queries.float().unflatten(0, batch.labels.shape)
-        logits = grounding.ground(views, queries, batch.proprio, batch.shifts)
-        masks = zip(batch.segmentation.values(), self._backbone.grids, strict=True)
-        targets = [mask_targets(segmentation, batch.labels, grid) for segmentation, grid in masks]
-        return views_loss(logits, targets, batch.valid, grounding.centres)
+
+def _chosen(states: Tensor, which: Tensor) -> Tensor:
+    """States [B, L, W] where `which`, bool [B, L], equally often in every row: [B, n, W]."""
+    return states[which].reshape(len(states), int(which[0].sum()), states.shape[-1])
