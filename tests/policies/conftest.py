@@ -136,6 +136,15 @@ def tiny_config(**changes: object) -> TrainConfig:
     return TrainConfig(**{**values, **changes})
 
 
+def descend(objective: torch.nn.Module, optimiser: torch.optim.Optimizer, batch: object) -> None:
+    """One step, gradients clipped as in training."""
+    losses = objective(batch)
+    optimiser.zero_grad()
+    losses.total.backward()
+    torch.nn.utils.clip_grad_norm_(objective.parameters(), 1.0)
+    optimiser.step()
+
+
 @pytest.fixture(scope="session")
 def toy_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Twelve toy episodes."""

@@ -17,7 +17,7 @@ from deixis.policies.training.describe import DescribeBatches, DescribeObjective
 from deixis.policies.training.preparation import new_policy, prepare, train_tokenizer
 from deixis.policies.training.train import train
 
-from .conftest import TINY_POLICY, tiny_config, write_store
+from .conftest import TINY_POLICY, descend, tiny_config, write_store
 
 BACKBONE = BackboneConfig(
     kind="compositional",
@@ -107,11 +107,7 @@ def test_it_learns_to_point_at_what_is_named_in_pictures_it_has_not_seen(tmp_pat
     optimiser = torch.optim.AdamW(objective.parameters(), lr=2e-3, betas=(0.9, 0.95), weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 2e-3, total_steps=stage.steps + 1)
     for step in range(stage.steps):
-        losses = objective(batches(step))
-        optimiser.zero_grad()
-        losses.total.backward()
-        torch.nn.utils.clip_grad_norm_(objective.parameters(), 1.0)
-        optimiser.step()
+        descend(objective, optimiser, batches(step))
         schedule.step()
     unseen = prepare(settings, str(write_store(tmp_path / "test.zarr", 40, first_seed=1000)), None).grounding
     assert unseen is not None

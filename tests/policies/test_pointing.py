@@ -21,7 +21,7 @@ from deixis.policies.training.imitate import ImitationBatches, ImitationObjectiv
 from deixis.policies.training.preparation import Prepared, new_policy, prepare, train_tokenizer
 
 from . import test_describe, test_fusion
-from .conftest import NOUNS, write_store
+from .conftest import NOUNS, descend, write_store
 
 ROUTES = {
     "compositional": test_describe.config(),
@@ -158,11 +158,7 @@ def test_it_finds_what_is_named_in_pictures_it_has_not_seen(tmp_path: Path, rout
     batches = DescribeBatches(prepared.grounding, stage, policy, prepared.vocabulary, 0)
     optimiser = torch.optim.AdamW([p for p in objective.parameters() if p.requires_grad], lr=2e-3, betas=(0.9, 0.95))
     for step in range(stage.steps):
-        losses_now = objective(batches(step))
-        optimiser.zero_grad()
-        losses_now.total.backward()
-        torch.nn.utils.clip_grad_norm_(objective.parameters(), 1.0)
-        optimiser.step()
+        descend(objective, optimiser, batches(step))
     unseen = prepare(config, str(write_store(tmp_path / "test.zarr", 40, first_seed=1000)), None).grounding
     assert unseen is not None
     held_out = DescribeBatches(unseen, replace(stage, batch_size=64), policy, prepared.vocabulary, 0)(0)
