@@ -75,6 +75,7 @@ COMMANDS = {
         options={
             "name": "the study; left out, they are listed",
             "--variants": "only these, with commas between them",
+            "--seeds": "only these, with commas between them",
             "--curves": "folder for the curves, as CSV; left out, the study's",
             **RECORD_OPTION,
         },
@@ -236,11 +237,12 @@ def _study(given: Any, settings: Sequence[str], typed: Sequence[str]) -> int:
     if given.name is None:
         print("\n".join(study.study_names()))
         return 0
-    only = [name for name in (given.variants or "").split(",") if name]
+    only, seeds = ([part for part in (text or "").split(",") if part] for text in (given.variants, given.seeds))
     command = shlex.join(["deixis", *typed])
     try:
         found = study.read_study(given.name)
-        return _refusing("study", lambda: study.run_study(found, settings, only, command, given.json, given.curves))
+        chosen = study.choose(found, only, seeds)
+        return _refusing("study", lambda: study.run_study(found, chosen, settings, command, given.json, given.curves))
     except ConfigError as error:
         print(f"deixis study: {error}", file=sys.stderr)
         return 2

@@ -2,13 +2,15 @@
 
 A study is a YAML file in configs/studies/: `preset`, `settings` (what all change of it), `variants` (name -> dotted
 settings), `seeds`, `judged`: how many of each training's last policies are evaluated (see `policy_every`), of which the
-mean counts; `share_backbone`, to do alignment and perception once for all variants of a seed; `also`, what else is
-asked of each last policy, "alignment" or "collapse" (as `deixis eval` does); and `suites`, where all of it is done in
-each of several. A variant that is `like` another has its weights, and other settings of `policy.head` for drawing
-actions from them.
+mean counts; `share_backbone`, to do alignment and perception once for all variants of a seed; `backbones`, names with
+their settings, where every variant is trained on each of several, as BACKBONE-VARIANT; `also`, what else is asked of
+each last policy, "alignment" or "collapse" (as `deixis eval` does), where wanted each with the name of a record of its
+own; and `suites`, where all of it is done in each of several. A variant that is `like` another has its weights, and
+other settings of `policy.head` for drawing actions from them.
 
     OUT/demonstrations.zarr, gate.json, ...   what all learn from
-    OUT/backbone-SEED/                        the backbone that all variants start with, where they share it
+    OUT/backbone-SEED/                        the backbone that all variants start with, where they share it; of several
+                                              OUT/backbone-NAME-SEED/
     OUT/VARIANT-SEED/                         training of each, and judged/STEP.parquet, the episodes of each policy,
                                               alignment.json, collapse.json
     OUT/SUITE/...                             the same, where the study names suites
@@ -19,6 +21,7 @@ What is there already is not done again, so a study that was stopped goes on.
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -29,7 +32,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from .run_config import PRESETS, ConfigError, RunConfig, expand, read_run_config
-from .study_results import BACKBONE, DECISION, write_results
+from .study_results import BACKBONE, DECISION, backbone_folder, write_results
 
 if TYPE_CHECKING:
     from .policies.config import TrainConfig
@@ -46,11 +49,13 @@ class Study:
         name: of the study and of its record.
         preset: configuration that all variants share.
         settings: dotted setting -> value, what all variants change of the preset.
-        variants: name -> dotted setting -> value, what a variant changes; "like" -> the variant whose weights it takes.
+        variants: name -> dotted setting -> value, what a variant changes; "preset" -> one that it has instead; "like"
+            -> the variant whose weights it takes.
         seeds: of training, each with all variants.
         judged: how many of a training's last policies are evaluated; 1 takes the final one alone.
-        share_backbone: codebook, align and perceive once for a seed; all its variants imitate on that backbone.
-        also: of `ALSO`, what else is asked of a training's last policy.
+        backbones: variant -> name of the backbone that it shares, "" where all share one; empty where none is shared.
+        also: of `ALSO`, what else is asked of a training's last policy -> the record it goes to, "" for the study's;
+            how well a shared backbone is aligned is asked of it, not of each policy.
         suites: in which to collect, train and judge; none means the preset's.
     """
 
@@ -59,10 +64,18 @@ class Study:
     variants: Mapping[str, Mapping[str, Any]]
     seeds: tuple[int, ...] = (0,)
     judged: int = 1
-    share_backbone: bool = False
-    also: tuple[str, ...] = ()
+    backbones: Mapping[str, str] = field(default_factory=dict)
+    also: Mapping[str, str] = field(default_factory=dict)
     suites: tuple[str, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def also_of_backbones(self) -> list[str]:
+        """What else is asked of each shared backbone, on which no training of a variant has a say."""
+        return [what for what in self.also if what == "alignment" and self.backbones]
+
+    def also_of_policies(self) -> list[str]:
+        """What else is asked of each training's last policy."""
+        return [what for what in self.also if what not in self.also_of_backbones()]
 
 
 def study_names() -> list[str]:
@@ -84,7 +97,7 @@ def read_study(name: str) -> Study:
         values = yaml.safe_load(path.read_text("utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not readable as YAML: {error}") from error
-    allowed = {item.name for item in fields(Study)} - {"name"}
+    allowed = {item.name for item in fields(Study)} - {"name"} | {"share_backbone"}
     if not isinstance(values, dict) or not {"preset", "variants"} <= set(values) <= allowed:
         found = sorted(values) if isinstance(values, dict) else type(values).__name__
         optional = ", ".join(sorted(allowed - {"preset", "variants"}))
@@ -105,23 +118,44 @@ def read_study(name: str) -> Study:
         raise ConfigError(f"{path}: share_backbone: found {share!r}, wanted true or false")
     if not isinstance(suites, list) or not all(isinstance(suite, str) for suite in suites):
         raise ConfigError(f"{path}: suites: found {suites!r}, wanted a list of names")
-    also = values.get("also", [])
-    if not isinstance(also, list) or not all(what in ALSO for what in also):
-        raise ConfigError(f"{path}: also: found {also!r}, wanted a list of {' and '.join(ALSO)}")
+    asked = values.get("also", [])
+    also = {str(what): "" for what in asked} if isinstance(asked, list) else asked
+    if not isinstance(also, dict) or not all(w in ALSO and re.fullmatch(r"\w*", str(r)) for w, r in also.items()):
+        raise ConfigError(f"{path}: also: found {asked!r}, wanted a list of {' and '.join(ALSO)}, or names of records")
     if not isinstance(shared, dict):
         raise ConfigError(f"{path}: settings: found {shared!r}, wanted dotted settings with their values")
     changed = {str(name): changes or {} for name, changes in variants.items()}
+    shares = dict.fromkeys(changed, "") if share else {}
+    if "backbones" in values:
+        changed, shares = _on_each(path, values["backbones"], changed)
     return Study(
         name=path.stem,
         preset=str(values["preset"]),
         variants=changed,
         seeds=tuple(seeds),
         judged=judged,
-        share_backbone=share,
-        also=tuple(also),
+        backbones=shares,
+        also=also,
         suites=tuple(suites),
         settings=shared,
     )
+
+
+def _on_each(
+    path: Path, backbones: Any, variants: Mapping[str, Mapping[str, Any]]
+) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
+    """Every variant on every backbone, and which backbone that is."""
+    named = isinstance(backbones, dict) and all(isinstance(x, dict | None) for x in backbones.values())
+    if not named or not backbones:
+        raise ConfigError(f"{path}: backbones: found {backbones!r}, wanted names, each with its settings")
+    if derived := [name for name, changes in variants.items() if "like" in changes]:
+        raise ConfigError(f"{path}: variants.{derived[0]}.like: found beside backbones, wanted one or the other")
+    changed, shares = {}, {}
+    for backbone, settings in backbones.items():
+        for name, changes in variants.items():
+            changed[f"{backbone}-{name}"] = {**(settings or {}), **changes}
+            shares[f"{backbone}-{name}"] = str(backbone)
+    return changed, shares
 
 
 def _check_like(path: Path, name: str, changes: Mapping[str, Any], variants: Mapping[str, Any]) -> None:
@@ -139,30 +173,47 @@ def variant_config(
     study: Study, variant: str, seed: int, suite: str | None = None, overrides: Sequence[str] = ()
 ) -> RunConfig:
     """The configuration of one training: the preset, the suite, the variant's settings, then what the user typed."""
-    arguments = ["--config", study.preset, "--seed", str(seed), "--out", f"runs/{study.name}"]
-    arguments += ["--collect.suite", suite, "--eval.suite", suite] if suite else []
     changes = dict(study.variants[variant])
     base = study.variants.get(changes.pop("like", ""), {})
-    for key, value in {**study.settings, **base, **changes}.items():
+    settings = {"preset": study.preset, **study.settings, **base, **changes}
+    arguments = ["--config", settings.pop("preset"), "--seed", str(seed), "--out", f"runs/{study.name}"]
+    arguments += ["--collect.suite", suite, "--eval.suite", suite] if suite else []
+    for key, value in settings.items():
         arguments += [f"--{key}", value if isinstance(value, str) else json.dumps(value)]
     sections = expand(("collect", "train", "eval", "out"))
     return read_run_config("study", [*arguments, *overrides], sections, {})[0]
 
 
+def choose(study: Study, variants: Sequence[str], seeds: Sequence[str]) -> list[tuple[str, int]]:
+    """The trainings, variant and seed, of these variants and seeds; of all where none is named.
+
+    Raises:
+        ConfigError: the study has no such variant or seed.
+    """
+    known = [str(seed) for seed in study.seeds]
+    for what, named, there in (("variants", variants, list(study.variants)), ("seeds", seeds, known)):
+        if unknown := [name for name in named if name not in there]:
+            raise ConfigError(f"study {study.name!r}: no {what} {unknown}\n  there are: {', '.join(there)}")
+    chosen = [name for name in study.variants if not variants or name in variants]
+    return [(name, seed) for name in chosen for seed in study.seeds if not seeds or str(seed) in seeds]
+
+
 def run_study(
-    study: Study, overrides: Sequence[str], only: Sequence[str], command: str, record: str | None, curves: str | None
+    study: Study,
+    chosen: Sequence[tuple[str, int]],
+    overrides: Sequence[str],
+    command: str,
+    record: str | None,
+    curves: str | None,
 ) -> None:
-    """Train and judge every variant (or `only` some) with every seed, and write the record of what is done so far."""
-    unknown = [name for name in only if name not in study.variants]
-    if unknown:
-        raise ConfigError(f"study {study.name!r}: no variants {unknown}\n  there are: {', '.join(study.variants)}")
-    chosen = [name for name in study.variants if not only or name in only]
+    """Train and judge the chosen variants and seeds, and write the record of what is done so far."""
     places: Sequence[str | None] = study.suites or [None]
-    trainings = [(suite, name, seed) for suite in places for name in chosen for seed in study.seeds]
     configs = {
-        training: variant_config(study, training[1], training[2], training[0], overrides) for training in trainings
+        (suite, name, seed): variant_config(study, name, seed, suite, overrides)
+        for suite in places
+        for name, seed in chosen
     }
-    if study.share_backbone and not all(c.align.steps or c.perceive.steps for c in configs.values()):
+    if study.backbones and not all(c.align.steps or c.perceive.steps for c in configs.values()):
         raise ConfigError(f"study {study.name!r}: share_backbone: found align.steps and perceive.steps 0, wanted one")
     out = Path(next(iter(configs.values())).out)
 
@@ -176,24 +227,28 @@ def run_study(
         base = study.variants[name].get("like")
         if base:
             source = place / f"{base}-{seed}"
-            _train(study, variant_config(study, base, seed, suite, overrides).training(), place, source, reports[suite])
+            trained = variant_config(study, base, seed, suite, overrides).training()
+            _train(study, base, trained, place, source, reports[suite])
             _take_over(source, config, folder)
         else:
-            _train(study, config.training(), place, folder, reports[suite])
+            _train(study, name, config.training(), place, folder, reports[suite])
+        for what in study.also_of_backbones():
+            _ask(what, config, backbone_folder(study, name, place, seed))
         _judge(config, folder, study.judged)
-        for what in study.also:
+        for what in study.also_of_policies():
             _ask(what, config, folder)
     write_results(study, out, command, record, curves)
 
 
-def _train(study: Study, config: TrainConfig, place: Path, folder: Path, checked: Any) -> None:
-    """One training into `folder`, and before it the backbone that its seed shares, unless they are there already."""
+def _train(study: Study, name: str, config: TrainConfig, place: Path, folder: Path, checked: Any) -> None:
+    """One training into `folder`, and before it the backbone that it shares, unless they are there already."""
     from .policies.training.train import train
 
-    store, backbone = place / "demonstrations.zarr", place / f"{BACKBONE}-{config.seed}"
+    store = place / "demonstrations.zarr"
     if (folder / "policy").exists():
         return
-    if study.share_backbone:
+    if study.backbones:
+        backbone = backbone_folder(study, name, place, config.seed)
         if not (backbone / "policy").exists():
             print(f"the backbone of seed {config.seed}, into {backbone}")
             train(replace(_without(config, "imitate", "finetune"), policy_every=0), store, backbone, checked=checked)

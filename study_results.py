@@ -31,9 +31,8 @@ def write_results(study: Study, out: Path, command: str, record: str | None, cur
     seeds: set[int] = set()
     for suite in study.suites or [""]:
         of_suite: dict[str, Any] = metrics.setdefault(suite, {}) if suite else metrics
-        shared = [_log(folder)[-1]["time_s"] for folder in sorted((out / suite).glob(f"{BACKBONE}-*"))]
-        if study.share_backbone and shared:
-            of_suite[BACKBONE] = {"train_seconds": fmean(shared)}
+        if shared := _of_backbones(study, out / suite):
+            of_suite[BACKBONE] = shared
         for name in study.variants:
             done = {seed: out / suite / f"{name}-{seed}" for seed in study.seeds}
             done = {seed: folder for seed, folder in done.items() if _is_done(folder, study)}
@@ -47,7 +46,11 @@ def write_results(study: Study, out: Path, command: str, record: str | None, cur
             for seed, run in runs.items():
                 training += [(*label, seed, *row) for row in run.curve]
                 scores += [(*label, seed, p, *_means(t)) for p, t in zip(run.policies, run.tables, strict=True)]
-    target = make_record(study.name, command, metrics, sorted(seeds)).write(record or out / "record.json")
+    target = Path(record or out / "record.json")
+    for name, values in _records(study, metrics).items():
+        make_record(name, command, values, sorted(seeds)).write(
+            target if name == study.name else target.with_name(f"{name}.json")
+        )
     folder, label = Path(curves) if curves else out, (*(["suite"] if study.suites else []), "variant", "seed")
     _write_csv(folder / f"{study.name}_scores.csv", (*label, "policy", "score", "success_rate"), scores)
     _write_csv(folder / f"{study.name}_training.csv", (*label, "stage", "step", "seconds", "loss"), training)
@@ -57,6 +60,63 @@ def write_results(study: Study, out: Path, command: str, record: str | None, cur
     else:
         chart_of_speed({name: values for name, values in metrics.items() if name != BACKBONE}, chart)
     print("\n".join([f"\n{target}", str(chart), *lines]))
+
+
+def backbone_folder(study: Study, variant: str, place: Path, seed: int) -> Path:
+    """Of the backbone that a variant shares."""
+    name = study.backbones[variant]
+    return place / "-".join([BACKBONE, *([name] if name else []), str(seed)])
+
+
+def _of_backbones(study: Study, place: Path) -> dict[str, Any]:
+    """Numbers of the backbones that variants share: means over seeds, by name where there are several."""
+    found: dict[str, Any] = {}
+    for variant, name in study.backbones.items():
+        folders = [backbone_folder(study, variant, place, seed) for seed in study.seeds]
+        files = ("policy", *(f"{what}.json" for what in study.also_of_backbones()))
+        trained = [folder for folder in folders if all((folder / file).exists() for file in files)]
+        if trained:
+            asked = [_asked(folder, study.also_of_backbones()) for folder in trained]
+            values = {"train_seconds": fmean(_log(folder)[-1]["time_s"] for folder in trained), **_means_of(asked)}
+            found |= {name: values} if name else values
+    return found
+
+
+def _records(study: Study, metrics: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The study's record, and those of what else was asked that have their own: name -> metrics."""
+    records = {study.name: metrics}
+    for what, name in study.also.items():
+        if name:
+            records[study.name], own = _split(records[study.name], f"{what}.")
+            records[name] = {**own.pop(BACKBONE, {}), **own}
+    return records
+
+
+def _split(metrics: Mapping[str, Any], prefix: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Nested numbers without those whose names begin with `prefix`, and these, without it."""
+    rest: dict[str, Any] = {}
+    taken: dict[str, Any] = {}
+    for name, value in metrics.items():
+        if isinstance(value, Mapping):
+            rest[name], inner = _split(value, prefix)
+            taken |= {name: inner} if inner else {}
+        elif name.startswith(prefix):
+            taken[name.removeprefix(prefix)] = value
+        else:
+            rest[name] = value
+    return rest, taken
+
+
+def _asked(folder: Path, also: Sequence[str]) -> dict[str, float]:
+    """What else was asked of the policy in `folder`, as flat numbers."""
+    from .eval.records import flat_metrics
+
+    asked = {name: json.loads((folder / f"{name}.json").read_text("utf-8")) for name in also}
+    return {name: value for name, value in flat_metrics(asked).items() if "ci95" not in name}
+
+
+def _means_of(asked: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    return {name: fmean(one[name] for one in asked) for name in asked[0]}
 
 
 @dataclass(frozen=True)
@@ -82,7 +142,7 @@ class Run:
 
 
 def _is_done(folder: Path, study: Study) -> bool:
-    files = (DECISION, *(f"{name}.json" for name in study.also))
+    files = (DECISION, *(f"{name}.json" for name in study.also_of_policies()))
     return len(_judged(folder, study)) == study.judged and all((folder / name).exists() for name in files)
 
 
@@ -96,7 +156,6 @@ def _log(folder: Path) -> list[dict[str, Any]]:
 
 
 def _read_run(folder: Path, study: Study) -> Run:
-    from .eval.records import flat_metrics
     from .eval.results import read_table
     from .policies.policy import Policy
 
@@ -105,10 +164,8 @@ def _read_run(folder: Path, study: Study) -> Run:
     step = max(1, len(log) // _CURVE_POINTS)
     curve = [(row["stage"], row["step"], row["time_s"], row["loss"]["total"]) for row in log[step - 1 :: step]]
     took = json.loads((folder / DECISION).read_text("utf-8"))["ms_per_chunk"]
-    asked = {name: json.loads((folder / f"{name}.json").read_text("utf-8")) for name in study.also}
-    also = {name: value for name, value in flat_metrics(asked).items() if "ci95" not in name}
     size = sum(weights.numel() for weights in Policy.load(folder / "policy").parameters()) / 1e6
-    tables = [read_table(path) for path in paths]
+    tables, also = [read_table(path) for path in paths], _asked(folder, study.also_of_policies())
     return Run([path.stem for path in paths], tables, size, log[-1]["time_s"], took, curve, also)
 
 
@@ -152,7 +209,7 @@ def metrics_of(runs: Sequence[Run]) -> dict[str, Any]:
         "train_seconds": fmean(run.seconds for run in runs),
         "ms_per_chunk": fmean(run.ms_per_chunk for run in runs),
         "episode_seconds": fmean(record.wall_s for records in every for record in records),
-        **{name: fmean(run.also[name] for run in runs) for name in runs[0].also},
+        **_means_of([run.also for run in runs]),
     }
 
 

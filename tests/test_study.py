@@ -88,7 +88,10 @@ def test_what_all_variants_change_yields_to_what_one_changes(tmp_path: Path) -> 
         ("preset: pusht_state\nvariants: {a: {}, b: {like: a, seed: 3}}\n", "variants.b: found ['seed']"),
         ("preset: pusht_state\nvariants: {a: {}}\nalso: [magic]\n", "also: found ['magic']"),
         ("preset: pusht_state\nvariants: {a: {}}\nalso: alignment\n", "also: found 'alignment'"),
+        ("preset: pusht_state\nvariants: {a: {}}\nalso: {alignment: ../x}\n", "also: found {'alignment': '../x'}"),
         ("preset: pusht_state\nvariants: {a: {}}\nshare_backbone: 2\n", "share_backbone: found 2"),
+        ("preset: pusht_state\nvariants: {a: {}}\nbackbones: [b]\n", "backbones: found ['b']"),
+        ("preset: demo\nvariants: {a: {}, b: {like: a}}\nbackbones: {c: {}}\n", "variants.b.like: found beside"),
         ("preset: pusht_state\nvariants: {a: {}}\nmore: 1\n", "wanted preset, variants"),
         ("preset: [", "not readable as YAML"),
         ("preset: nowhere\nvariants: {a: {}}\n", "no configuration 'nowhere'"),
@@ -110,6 +113,8 @@ def test_unknown_names_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "pusht_state" in capsys.readouterr().err
     assert main(["study", "pusht_state", "--variants", "magic", "--out", str(tmp_path)]) != 0
     assert "no variants ['magic']" in capsys.readouterr().err
+    assert main(["study", "pusht_state", "--seeds", "0,magic", "--out", str(tmp_path)]) != 0
+    assert "no seeds ['magic']" in capsys.readouterr().err
 
 
 def test_a_study_trains_and_judges_all_alike_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -203,3 +208,33 @@ def test_what_else_is_asked_stands_in_the_record_and_is_not_asked_again(tmp_path
     assert main(command) == 0
     assert (out / "l1-0" / "alignment.json").stat().st_mtime_ns == asked
     assert json.loads(record.read_text())["metrics"] == metrics
+
+
+ROUTES = TABLETOP.replace("also: [alignment]", "seeds: [0, 1]\nalso: {alignment: tiny_alignment}")
+ROUTES = ROUTES.replace("variants:\n  l1: {}", "variants:\n  l1: {}\n  l2: {policy.head.denoiser_width: 16}")
+ROUTES += """
+backbones:
+  modular: {}
+  compositional: {preset: compositional, policy.backbone.decoder.layers: 1, policy.backbone.vision.width: 16}
+"""
+
+
+def test_every_variant_is_trained_on_each_backbone_whose_alignment_has_a_record_of_its_own(tmp_path: Path) -> None:
+    file, record, out = tmp_path / "tiny.yaml", tmp_path / "tiny.json", tmp_path / "out"
+    file.write_text(ROUTES)
+    command = ["study", str(file), "--out", str(out), "--json", str(record), "--curves", str(tmp_path), "--seeds", "1"]
+    assert main(command) == 0
+    metrics = json.loads(record.read_text())["metrics"]
+    trained = {f"{route}-{head}" for route in ("modular", "compositional") for head in ("l1", "l2")}
+    assert {name.partition(".")[0] for name in metrics} == {*trained, "backbone"}
+    assert metrics["backbone.modular.train_seconds"] > 0 and metrics["backbone.compositional.train_seconds"] > 0
+    assert not any("retrieval" in name for name in metrics)
+    aligned = json.loads((tmp_path / "tiny_alignment.json").read_text())["metrics"]
+    assert {name.partition(".")[0] for name in aligned} == {"modular", "compositional"}
+    assert aligned["compositional.retrieval_en.chance_at_1"] == pytest.approx(1 / 3)
+    kinds = {name: Policy.load(out / f"{name}-1" / "policy").config.backbone.kind for name in trained}
+    assert kinds == {name: name.partition("-")[0] for name in trained}
+    assert {path.name for path in out.glob("*-?")} == {f"{n}-1" for n in trained} | {
+        "backbone-modular-1",
+        "backbone-compositional-1",
+    }

@@ -83,6 +83,12 @@ class ImageCodebook(nn.Module):
         latents = F.embedding(codes.unflatten(1, self.grid), self._codes).movedim(-1, 1)
         return (self._decode(latents) * self.deviation + self.mean).movedim(1, -1).clamp(0, 1)
 
+    @torch.no_grad()
+    def vectors(self, codes: Tensor) -> Tensor:
+        """Of codes int64 [...]: [..., width], each as the whole codebook is standardised."""
+        known = self._codes
+        return F.embedding(codes, (known - known.mean(0)) / known.std(0).clamp_min(1e-6))
+
     def loss(self, images: Tensor) -> Losses:
         """Squared error of the reconstruction, the codes' distance to the latents, and the commitment.
 

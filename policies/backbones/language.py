@@ -16,7 +16,6 @@ from ..config import BackboneConfig, BridgeConfig
 from ..interfaces import SeeingBackbone, TokenGroup
 from .decoder import Decoder, DecoderReader
 from .grounding import GroundedViews
-from .image import GridPlaces
 from .packing import Packed, pack, packed_mask
 from .projector import FrameProjector, StandardisedLinear
 from .text import ROLES
@@ -46,17 +45,13 @@ class Joints(nn.Module):
     """What enters the decoder beside the tokens of images and text.
 
     Attributes:
-        places: of the tokens of a picture, where these do not say themselves where they are.
         view: which camera a token is of.
         pointers: learned tokens after a text, one for each role: their states are what is looked for in the views.
         readouts: learned tokens at the end, whose states the head sees.
     """
 
-    def __init__(
-        self, width: int, cameras: int, proprio_dim: int, readouts: int, grid: tuple[int, int] | None = None
-    ) -> None:
+    def __init__(self, width: int, cameras: int, proprio_dim: int, readouts: int) -> None:
         super().__init__()
-        self.places = GridPlaces(grid, width) if grid else None
         self.view = nn.Parameter(torch.randn(cameras, 1, width) * 0.02)
         self.proprio = nn.Linear(proprio_dim, width)
         self.pointers = nn.Parameter(torch.randn(len(ROLES), width) * 0.02)
@@ -113,7 +108,6 @@ class LanguageBackbone(SeeingBackbone):
         grid: (rows, columns) of a picture's tokens.
         channels: of their features (`views`); 0 where these are as wide as the decoder.
         bridge: between pictures and decoder, where there is one.
-        placed: whether a picture's tokens say themselves where they are.
 
     Attributes:
         eyes: the part that is perception.
@@ -135,7 +129,6 @@ class LanguageBackbone(SeeingBackbone):
         grid: tuple[int, int],
         channels: int = 0,
         bridge: BridgeConfig | None = None,
-        placed: bool = True,
     ) -> None:
         super().__init__()
         self.looks = bridge is not None and bridge.kind == "cross_attention"
@@ -144,7 +137,7 @@ class LanguageBackbone(SeeingBackbone):
         words = self.decoder.width
         self.grids, channels = [grid] * len(cameras), channels or words
         self.grounding = GroundedViews(config, self.grids, channels, words, proprio_dim)
-        self.joints = Joints(words, len(cameras), proprio_dim, config.decoder.readouts, grid=None if placed else grid)
+        self.joints = Joints(words, len(cameras), proprio_dim, config.decoder.readouts)
         self.projector = StatesProjector(config, len(cameras), channels, words, obs_horizon, proprio_dim)
         self.width, self.num_tokens = config.width, len(self.projector.types)
         self.reader_width = words

@@ -71,10 +71,10 @@ class StageConfig:
         final_lr_fraction: the learning rate at the end, as a share of the peak.
         warmup_steps: steps of linear warm-up.
         trainable: module name -> scale of the learning rate. Modules: "image" and "text" of the modular route,
-            "vision" and "bridge" of the compositional one, "codebook" of early fusion, "decoder", "adapter" and
-            "joints" (what enters beside words and pictures) of both, "grounding", "projector", "head"; in "align" also
-            "contrastive" and "signals" (modular) and "action", in "perceive" "points", their own heads. Absent or 0 is
-            frozen.
+            "vision" and "bridge" of the compositional one, "codebook" and "pictures" (what the language model is told
+            of a code) of early fusion, "decoder", "adapter" and "joints" (what enters beside words and pictures) of
+            both, "grounding", "projector", "head"; in "align" also "contrastive" and "signals" (modular) and "action",
+            in "perceive" "points", their own heads. Absent or 0 is frozen.
         losses: loss name -> weight. "align": grounding, contrastive, action, and, off where they have no weight,
             region_phrase, patch_word, masked_text, masked_image; with a language model text, place, grounding, z,
             action and, where pictures are words, image; "codebook": reconstruction; other stages: action.

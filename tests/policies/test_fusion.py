@@ -135,7 +135,9 @@ def test_every_head_trains_a_step_is_saved_loaded_and_acts(tmp_path: Path, head:
     reached = {name for name, module in policy.parts.items() if any(p.grad is not None for p in module.parameters())}
     # The language model itself reads on from its own states, and from no token.
     tokens = {"grounding", "projector"} if head == kind else set()
-    assert reached == {"decoder", "joints", "head"} | tokens, "integers let no gradient through to the codebook"
+    assert reached == {"pictures", "decoder", "joints", "head"} | tokens, (
+        "integers let no gradient through to the codebook"
+    )
     policy.eval().save(tmp_path / "policy")
     again = Policy.load(tmp_path / "policy")
 
@@ -150,7 +152,7 @@ ALIGN = StageConfig(
     steps=4,
     batch_size=8,
     documents=3,
-    trainable=dict.fromkeys(("decoder", "joints", "grounding", "projector", "action"), 1.0),
+    trainable=dict.fromkeys(("pictures", "decoder", "joints", "grounding", "projector", "action"), 1.0),
     losses={"text": 1.0, "place": 1.0, "image": 0.1, "z": 1e-4, "action": 0.5},
 )
 IMITATE = StageConfig(steps=4, batch_size=8, trainable={"decoder": 1.0, "projector": 1.0, "head": 1.0})

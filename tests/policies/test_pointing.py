@@ -13,7 +13,7 @@ import torch
 from deixis.policies.backbones.fusion import FusionBackbone
 from deixis.policies.backbones.language import POINTERS, READOUTS, STATE, LanguageBackbone
 from deixis.policies.backbones.packing import pack
-from deixis.policies.config import TrainConfig
+from deixis.policies.config import CodebookConfig, TrainConfig
 from deixis.policies.objectives.grounding import grounding_loss, place_error, views_loss
 from deixis.policies.policy import Policy
 from deixis.policies.training.describe import DescribeBatches, DescribeObjective
@@ -26,6 +26,12 @@ from .conftest import NOUNS, descend, write_store
 ROUTES = {
     "compositional": test_describe.config(),
     "fusion": test_fusion.config(),
+}
+
+FINE = CodebookConfig(codes=64, patch=4, width=8, channels=32)  # squares of 6 pixels: with 8 each is one of many codes
+SHARP = {
+    "compositional": ROUTES["compositional"].policy.backbone,
+    "fusion": replace(ROUTES["fusion"].policy.backbone, codebook=FINE),
 }
 
 
@@ -145,7 +151,7 @@ def test_an_instruction_read_among_documents_is_read_as_when_it_is_acted_on(toy_
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("route", ROUTES)
 def test_it_finds_what_is_named_in_pictures_it_has_not_seen(tmp_path: Path, route: str) -> None:
-    config = ROUTES[route]
+    config = replace(ROUTES[route], policy=replace(ROUTES[route].policy, backbone=SHARP[route]))
     store = write_store(tmp_path / "train.zarr", 300)
     losses = {"text": 0.1, "place": 0.1, "grounding": 1.0}
     stage = replace(config.align, steps=300, batch_size=32, documents=1, losses=losses, colour_jitter=0.0)
