@@ -11,10 +11,13 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import __version__
 from .data_commands import SUMMARIES as DATA_COMMANDS
+
+if TYPE_CHECKING:
+    from .run_config import RunConfig
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,12 @@ COMMANDS = {
     "eval": Command(
         "measure success in closed loop, with controls",
         ("eval", "out"),
-        {"checkpoint": "folder of a policy; left out, the run's policy", **RECORD_OPTION},
+        {
+            "checkpoint": "folder of a policy; left out, the run's policy",
+            "--against": "folder of another policy: both run the same episodes, until it is sure which is better",
+            "--plan": "print how many episodes show a difference of success rates, such as 0.1; runs nothing",
+            **RECORD_OPTION,
+        },
         {
             "--collapse": "replace image, words and proprioception, one at a time, and report what the policy ignores",
             "--alignment": "retrieval, classification and questions on scenes never seen, in place of episodes",
@@ -165,18 +173,27 @@ def _run_configured(name: str, rest: list[str], typed: list[str]) -> int:
         "collect": lambda: run_steps.collect(config),
         "data check": lambda: run_steps.check(config, own["store"], own["json"], own["page"], own["fix"]),
         "train": lambda: run_steps.train(config, own["store"]),
-        "eval": lambda: _kind_of_evaluation(own)(config, typed, own["checkpoint"], own["json"]),
+        "eval": lambda: _evaluate(config, typed, own),
         "report": lambda: run_steps.report(config),
     }
     return _refusing(name, steps[name])
 
 
-def _kind_of_evaluation(own: Mapping[str, Any]) -> Callable[..., None]:
+def _evaluate(config: RunConfig, typed: list[str], own: Mapping[str, Any]) -> None:
     from . import run_steps
 
-    if own["collapse"] and own["alignment"]:
-        raise ValueError("--collapse and --alignment: found both, wanted one at a time")
-    return run_steps.collapse if own["collapse"] else run_steps.alignment if own["alignment"] else run_steps.evaluate
+    asked = [name for name in ("collapse", "alignment", "against", "plan") if own[name]]
+    if len(asked) > 1:
+        raise ValueError(f"found {' and '.join(f'--{name}' for name in asked)}, wanted one at a time")
+    if own["plan"]:
+        run_steps.plan(config, own["plan"])
+    elif own["against"]:
+        run_steps.against(config, typed, own["checkpoint"], own["against"], own["json"])
+    else:
+        step = {"collapse": run_steps.collapse, "alignment": run_steps.alignment}.get(
+            "".join(asked), run_steps.evaluate
+        )
+        step(config, typed, own["checkpoint"], own["json"])
 
 
 def _refusing(name: str, step: Callable[[], object]) -> int:

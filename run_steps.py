@@ -43,7 +43,7 @@ PRODUCTS = (
         "policies",
     ),
     *("episodes.parquet", "media", "summary.json", "report.html", "timings.json", "record.json"),
-    *("collapse.parquet", "collapse.json", "alignment.json"),
+    *("collapse.parquet", "collapse.json", "alignment.json", "comparison.parquet", "comparison.json"),
 )
 """Everything that the steps of a run leave in its folder."""
 
@@ -223,6 +223,28 @@ def alignment(config: RunConfig, command: Sequence[str], checkpoint: str | None,
     found = alignment_of(folder, config.eval)
     show_alignment(found)
     _write_found(found, command, Path(record) if record else out / "alignment.json")
+
+
+def against(config: RunConfig, command: Sequence[str], checkpoint: str | None, other: str, record: str | None) -> None:
+    """Run two policies over the same episodes, and say which is better as soon as that is sure."""
+    from .eval.versus import judge_against, show_comparison
+
+    out = Path(config.out)
+    folders = _existing(checkpoint or out / "policy", "deixis train"), _existing(other, "deixis train")
+    found = judge_against(*folders, config.eval, out)
+    show_comparison(found, (str(folders[0]), str(folders[1])))
+    _write_found(found, command, Path(record) if record else out / "comparison.json")
+
+
+def plan(config: RunConfig, difference: str) -> None:
+    """Print how many episodes show a difference of two success rates."""
+    from .eval.versus import known_rate, show_plan
+
+    try:
+        asked = float(difference)
+    except ValueError as error:
+        raise StepError(f"--plan: found {difference!r}, wanted a number such as 0.1") from error
+    show_plan(asked, known_rate(Path(config.out)), config.eval.error_rate)
 
 
 def _write_found(found: dict[str, Any], command: Sequence[str], path: Path) -> None:

@@ -24,6 +24,7 @@ class EvalConfig:
         workers: processes, each with one thread. Changes how long it takes, never what comes out.
         videos: episodes to film, failures and successes of every condition.
         exec_horizon: actions of a chunk carried out before the policy looks again; None takes the policy's own.
+        error_rate: of comparisons: how often two policies that are equally good may be called different.
     """
 
     suite: str = "tabletop-demo"
@@ -33,8 +34,11 @@ class EvalConfig:
     workers: int = 2
     videos: int = 6
     exec_horizon: int | None = None
+    error_rate: float = 0.05
 
     def __post_init__(self) -> None:
+        if not 0 < self.error_rate < 0.5:
+            raise ValueError(f"eval.error_rate: found {self.error_rate}, wanted a number between 0 and 0.5")
         unknown = [condition for condition in self.conditions if condition not in CONDITIONS]
         if unknown or not self.conditions or len(set(self.conditions)) != len(self.conditions):
             raise ValueError(

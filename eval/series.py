@@ -48,7 +48,7 @@ def evaluate_series(
     arguments = ([str(folder) for folder in folders], suite.name, config.exec_horizon, hashes, versions)
     done: dict[int, EpisodeRecord] = {}
     with (
-        WorkerPool(min(config.workers, len(jobs)), _make_series_runner, arguments) as pool,
+        WorkerPool(min(config.workers, len(jobs)), make_series_runner, arguments) as pool,
         progress(console, "episodes", len(jobs)) as advance,
     ):
         for number, record in pool.run(jobs):
@@ -63,15 +63,16 @@ def evaluate_series(
     return [found[place] for place in range(len(folders))]
 
 
-def _make_series_runner(
+def make_series_runner(
     folders: list[str], suite: str, exec_horizon: int | None, hashes: list[str], versions: dict[str, str]
 ) -> Runner:
-    """What a worker does with a `SeriesJob`; a policy is loaded when its first episode comes."""
+    """What a worker does with a `SeriesJob`; a policy is loaded when its first episode comes, at most two are kept."""
     loaded: dict[int, Runner] = {}
 
     def run(job: SeriesJob) -> EpisodeRecord:
         if job.policy not in loaded:
-            loaded.clear()
+            if len(loaded) == 2:
+                loaded.clear()
             loaded[job.policy] = make_runner(folders[job.policy], suite, exec_horizon, hashes[job.policy], versions)
         return loaded[job.policy](job.episode)
 

@@ -1,0 +1,139 @@
+"""Two policies over the same episodes, in turn, until it is sure which is better or the planned episodes are over."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from ..envs.suites import suite_named
+from .comparison import Comparison, compare, episodes_needed, evidence
+from .config import EvalConfig
+from .provenance import library_versions, policy_hash
+from .results import EpisodeRecord, write_table
+from .series import SeriesJob, make_series_runner
+from .statistics import wilson_interval
+from .success import EpisodeJob, plan, progress
+from .workers import WorkerPool
+
+POWERS = (0.8, 0.95)
+
+
+def judge_against(
+    first: Path, second: Path, config: EvalConfig, out_dir: Path, console: Console | None = None
+) -> dict[str, Any]:
+    """Runs both policies over the same scenes with the scenes' own instructions and noise of the same seeds.
+
+    Stops as soon as `comparison.evidence` of the episodes so far, in their order, reaches 1 / error_rate. What another
+    worker has begun beyond that does not count, so the number of workers changes nothing. Writes
+    `out_dir`/comparison.parquet with the episodes of both. Returns the numbers of `Comparison`, "planned" episodes and
+    "decided", 1 where it is sure which is better. Raises WorkerError as `evaluate` does.
+    """
+    console = console or Console()
+    suite, hashes = suite_named(config.suite), [policy_hash(folder) for folder in (first, second)]
+    episodes = [job for job in plan(suite, config) if job.condition == "correct"]
+    jobs = [SeriesJob(policy, job) for job in episodes for policy in (0, 1)]
+    arguments = ([str(first), str(second)], suite.name, config.exec_horizon, hashes, library_versions())
+    done: dict[int, EpisodeRecord] = {}
+    pairs: list[tuple[EpisodeRecord, EpisodeRecord]] = []
+    with (
+        WorkerPool(min(config.workers, len(jobs)), make_series_runner, arguments) as pool,
+        progress(console, "episodes of both, at most", len(jobs)) as advance,
+    ):
+        for number, record in pool.run(jobs):
+            done[number] = record
+            advance([])
+            while not settled(pairs, config.error_rate) and all(2 * len(pairs) + policy in done for policy in (0, 1)):
+                pairs.append((done[2 * len(pairs)], done[2 * len(pairs) + 1]))
+            if settled(pairs, config.error_rate):
+                break
+    write_table(
+        [record for policy in (0, 1) for record in (pair[policy] for pair in pairs)], out_dir / "comparison.parquet"
+    )
+    found = compare_records(pairs)
+    return {**asdict(found), "planned": len(episodes), "decided": int(settled(pairs, config.error_rate))}
+
+
+def compare_records(pairs: Sequence[tuple[EpisodeRecord, EpisodeRecord]]) -> Comparison:
+    """Episodes of two policies, in pairs of one scene. Raises ValueError where a pair is not of one episode."""
+    for one, other in pairs:
+        if _episode(one) != _episode(other):
+            raise ValueError(
+                f"found a pair of {_episode(one)} and {_episode(other)}, wanted one episode of both policies"
+            )
+    return compare(
+        [one.score for one, _ in pairs],
+        [other.score for _, other in pairs],
+        ([one.success for one, _ in pairs], [other.success for _, other in pairs]),
+    )
+
+
+def _episode(record: EpisodeRecord) -> EpisodeJob:
+    return EpisodeJob(record.condition, record.task, record.index)
+
+
+def settled(pairs: Sequence[tuple[EpisodeRecord, EpisodeRecord]], error_rate: float) -> bool:
+    """Whether these episodes show which policy is better, at that error rate, however often one looks."""
+    only_first = sum(one.success and not other.success for one, other in pairs)
+    only_second = sum(other.success and not one.success for one, other in pairs)
+    return evidence(only_first, only_second) >= 1 / error_rate
+
+
+def show_comparison(found: dict[str, Any], names: tuple[str, str], console: Console | None = None) -> None:
+    """The numbers as a table, and what follows from them in one line."""
+    console = console or Console()
+    table = Table(title=f"{found['episodes']} of at most {found['planned']} episodes, the same for both")
+    for column in ("policy", "score", "alone successful"):
+        table.add_column(column, justify="left" if column == "policy" else "right")
+    for name, which in zip(names, ("first", "second"), strict=True):
+        table.add_row(name, f"{found[which]:.1%}", str(found[f"only_{which}"]))
+    console.print(table)
+    difference = f"{100 * found['difference']:+.1f} points ({100 * found['low']:+.1f} to {100 * found['high']:+.1f})"
+    better = names[0 if found["only_first"] > found["only_second"] else 1]
+    verdict = f"{better} is better" if found["decided"] else "not sure which is better"
+    console.print(
+        f"{verdict}: difference {difference}, exact McNemar p {found['p_value']:.3g}, evidence {found['evidence']:.3g}",
+        highlight=False,
+    )
+
+
+def show_plan(difference: float, rate: float, error_rate: float, console: Console | None = None) -> dict[str, Any]:
+    """Prints, and returns, how many episodes it takes to see that a policy with success rate `rate` is better than one
+    by `difference` worse. Raises ValueError unless both are rates."""
+    if not 0 < difference <= 1:
+        raise ValueError(
+            f"--plan: found {difference}, wanted a difference of success rates between 0 and 1, such as 0.1"
+        )
+    worse = rate - difference if rate >= difference else rate + difference
+    if not 0 <= worse <= 1:
+        raise ValueError(
+            f"--plan: found {difference} beside a success rate of {rate:.2f}, wanted at most {max(rate, 1 - rate):.2f}"
+        )
+    console = console or Console()
+    needed = {f"episodes_{round(100 * share)}": episodes_needed(rate, worse, share, error_rate) for share in POWERS}
+    table = Table(
+        title=f"{rate:.0%} against {worse:.0%}, called different by mistake at most {error_rate:.0%} of the time"
+    )
+    table.add_column("episodes of each policy", justify="right")
+    table.add_column("seen with a chance of", justify="right")
+    table.add_column("interval of one rate", justify="right")
+    for share, episodes in zip(POWERS, needed.values(), strict=True):
+        low, high = wilson_interval(round(rate * episodes), episodes)
+        table.add_row(str(episodes), f"{share:.0%}", f"{low:.1%} to {high:.1%}")
+    console.print(table)
+    console.print(
+        "On the same episodes for both; outcomes are taken for independent, so where the same scenes are hard for both "
+        "fewer are enough.\n`deixis eval POLICY --against OTHER --eval.episodes N` stops as soon as it is sure."
+    )
+    return {"rate": rate, "difference": difference, "error_rate": error_rate, **needed}
+
+
+def known_rate(out_dir: Path) -> float:
+    """The success rate that the run in `out_dir` has measured, else a half, where most episodes are needed."""
+    summary = out_dir / "summary.json"
+    return float(json.loads(summary.read_text("utf-8"))["success_rate"]) if summary.is_file() else 0.5
