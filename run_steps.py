@@ -42,7 +42,15 @@ PRODUCTS = (
         "policy",
         "policies",
     ),
-    *("episodes.parquet", "media", "summary.json", "report.html", "timings.json", "record.json"),
+    *(
+        "episodes.parquet",
+        "episodes.partial.jsonl",
+        "media",
+        "summary.json",
+        "report.html",
+        "timings.json",
+        "record.json",
+    ),
     *("collapse.parquet", "collapse.json", "alignment.json", "comparison.parquet", "comparison.json"),
 )
 """Everything that the steps of a run leave in its folder."""

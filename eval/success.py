@@ -14,11 +14,13 @@ from rich.text import Text
 
 from ..envs.suites import Suite, suite_named
 from .config import EvalConfig
+from .journal import Journal
 from .media import CLIP_FOLDER, Clip, choose_clips, write_index
 from .provenance import library_versions, policy_hash
 from .results import EpisodeRecord, write_table
 from .workers import Runner, WorkerPool
 
+PARTIAL = "episodes.partial.jsonl"
 QUIET_SECONDS = 15.0  # without a terminal: a line this often
 
 
@@ -48,13 +50,16 @@ def evaluate(
 ) -> list[EpisodeRecord]:
     """Runs the episodes, writes `out_dir`/episodes.parquet and films some into `out_dir`/media.
 
+    Episodes stand in `out_dir`/episodes.partial.jsonl as they end: the same evaluation, stopped, goes on there.
+
     The table's rows are ordered by condition, task and index whatever the number of workers, and equal for any number
     of them (see `results.table_digest`). Raises WorkerError with the worker's traceback when an episode raises.
     """
     console = console or Console()
     suite, out_dir = suite_named(config.suite), Path(out_dir)
     jobs = plan(suite, config)
-    arguments = (str(policy_folder), suite.name, config.exec_horizon, policy_hash(policy_folder), library_versions())
+    versions, hash_of_policy = library_versions(), policy_hash(policy_folder)
+    arguments = (str(policy_folder), suite.name, config.exec_horizon, hash_of_policy, versions)
 
     def on_death(job: EpisodeJob, exit_code: int | None) -> None:
         console.print(
@@ -62,11 +67,26 @@ def evaluate(
             "running it again in a new worker"
         )
 
-    with WorkerPool(min(config.workers, len(jobs)), make_runner, arguments, on_death) as pool:
-        done: dict[int, EpisodeRecord] = {}
-        with progress(console, "episodes", len(jobs)) as advance:
-            for number, record in pool.run(jobs):
-                done[number] = record
+    about = {
+        "suite": suite.name,
+        "exec_horizon": config.exec_horizon,
+        "policy_hash": hash_of_policy,
+        "versions": versions,
+    }
+    numbers = {(job.condition, job.task, job.index): number for number, job in enumerate(jobs)}
+    with (
+        Journal(out_dir / PARTIAL, about) as journal,
+        WorkerPool(min(config.workers, len(jobs)), make_runner, arguments, on_death) as pool,
+    ):
+        known = {(record.condition, record.task, record.index): record for record in journal.records}
+        done = {numbers[episode]: record for episode, record in known.items() if episode in numbers}
+        if done:
+            console.print(f"going on after {len(done)} of {len(jobs)} episodes")
+        missing = [number for number in range(len(jobs)) if number not in done]
+        with progress(console, "episodes", len(jobs), len(done)) as advance:
+            for place, record in pool.run([jobs[number] for number in missing]):
+                done[missing[place]] = record
+                journal.add(record)
                 advance([record for record in done.values() if record.condition == jobs[0].condition])
         order = {job: (config.conditions.index(job.condition), suite.tasks.index(job.task), job.index) for job in jobs}
         records = [done[number] for number in sorted(done, key=lambda number: order[jobs[number]])]
@@ -138,8 +158,10 @@ class _RateColumn(ProgressColumn):
 
 
 @contextmanager
-def progress(console: Console, what: str, total: int) -> Iterator[Callable[[Sequence[EpisodeRecord]], None]]:
-    """A bar with rate, success so far and time left; without a terminal, a line now and then.
+def progress(
+    console: Console, what: str, total: int, done: int = 0
+) -> Iterator[Callable[[Sequence[EpisodeRecord]], None]]:
+    """A bar with rate, success so far and time left; without a terminal, a line now and then. Some may be done already.
 
     Yields what to call, after each job, with the judged records.
     """
@@ -149,8 +171,8 @@ def progress(console: Console, what: str, total: int) -> Iterator[Callable[[Sequ
     )
     began = said = time.monotonic()
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task(what, total=total, success="")
-        done = 0
+        task = bar.add_task(what, total=total, completed=done, success="")
+        before = done
 
         def advance(judged: Sequence[EpisodeRecord]) -> None:
             nonlocal done, said
@@ -159,8 +181,8 @@ def progress(console: Console, what: str, total: int) -> Iterator[Callable[[Sequ
             bar.update(task, advance=1, success=rate)
             now = time.monotonic()
             if not console.is_terminal and (now - said >= QUIET_SECONDS or done == total):
-                said, left = now, (now - began) / done * (total - done)
-                line = f"{what} {done}/{total}  {done / (now - began):.1f}/s  {rate}  {left:.0f} s left"
+                said, speed = now, (done - before) / (now - began)
+                line = f"{what} {done}/{total}  {speed:.1f}/s  {rate}  {(total - done) / speed:.0f} s left"
                 console.print(line, highlight=False, soft_wrap=True)
 
         yield advance

@@ -5,6 +5,8 @@ import multiprocessing
 import threading
 import time
 from collections import Counter
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,9 +14,10 @@ from rich.console import Console
 
 from deixis.envs.suites import suite_named
 from deixis.eval.config import EvalConfig
+from deixis.eval.journal import Journal
 from deixis.eval.media import read_index
-from deixis.eval.results import read_table, table_digest
-from deixis.eval.success import evaluate, plan
+from deixis.eval.results import EpisodeRecord, read_table, table_digest
+from deixis.eval.success import PARTIAL, evaluate, plan
 from deixis.eval.workers import WorkerError
 
 CONFIG = EvalConfig(episodes=5, control_episodes=3, workers=2, videos=3)
@@ -58,6 +61,42 @@ def test_the_table_is_complete_ordered_and_on_disk(evaluated, policy_folder):
 def test_one_worker_gives_the_same_table_as_two(evaluated, policy_folder, tmp_path):
     alone = EvalConfig(episodes=5, control_episodes=3, workers=1, videos=0)
     assert table_digest(evaluate(policy_folder, alone, tmp_path, quiet())) == table_digest(evaluated[0])
+
+
+def stop(path: Path, about: dict, records: list[EpisodeRecord]) -> None:
+    """What an evaluation leaves that is stopped after these episodes."""
+    with suppress(KeyboardInterrupt), Journal(path, about) as journal:
+        for record in records:
+            journal.add(record)
+        raise KeyboardInterrupt
+
+
+def test_an_evaluation_that_was_stopped_goes_on(evaluated, policy_folder, tmp_path):
+    records, _, _ = evaluated
+    about = {"suite": "tabletop-demo", "exec_horizon": None, "policy_hash": records[0].policy_hash}
+    marked = [replace(record, steps=1000) for record in records[4:9]]  # by which it is known that it was not run again
+    stop(tmp_path / PARTIAL, about | {"versions": records[0].versions}, marked)
+    with (tmp_path / PARTIAL).open("a") as file:
+        file.write('{"suite": "tabletop-demo", "task": "li')  # and that one was not written to its end
+    console = quiet()
+    again = evaluate(policy_folder, replace(CONFIG, videos=0), tmp_path, console)
+    assert "going on after 5 of 11 episodes" in said(console)
+    assert [r.steps == 1000 for r in again] == [4 <= place < 9 for place in range(11)]
+    restored = [replace(r, steps=old.steps) for r, old in zip(again, records, strict=True)]
+    assert table_digest(restored) == table_digest(records), "none is lost and none is there twice"
+    assert not (tmp_path / PARTIAL).exists()
+
+
+def test_another_evaluations_journal_is_begun_anew(evaluated, tmp_path):
+    path, records = tmp_path / PARTIAL, evaluated[0]
+    stop(path, {"suite": "a"}, records[:2])
+    assert Journal(path, {"suite": "a"}).records == records[:2]
+    assert Journal(path, {"suite": "b"}).records == []
+    assert Journal(path, {"suite": "a"}).records == records[:2], "nothing is lost by looking"
+    stop(path, {"suite": "a"}, records[2:3])
+    assert Journal(path, {"suite": "a"}).records == records[:3]
+    stop(path, {"suite": "b"}, records[:1])
+    assert Journal(path, {"suite": "a"}).records == []
 
 
 def test_a_killed_worker_changes_nothing_and_is_said(evaluated, policy_folder, tmp_path):
