@@ -56,7 +56,7 @@ PRODUCTS = (
 """Everything that the steps of a run leave in its folder."""
 
 _SHOWN_FINDINGS = 20
-_NESTED_METRICS = ("per_task", "wall_seconds")
+_NESTED_METRICS = ("per_task", "conditions", "wall_seconds")
 
 
 class StepError(Exception):

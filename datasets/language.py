@@ -48,7 +48,7 @@ RELATION_WORDS: dict[str, dict[str, str]] = {
     "zh": {"left": "左边", "right": "右边", "front": "前面", "behind": "后面"},
 }
 OPPOSITE = {"left": "right", "right": "left", "front": "behind", "behind": "front"}
-_TOWARDS = {"left": (1, -1.0), "right": (1, 1.0), "front": (0, 1.0), "behind": (0, -1.0)}  # relation -> (axis, sign)
+TOWARDS = {"left": (1, -1.0), "right": (1, 1.0), "front": (0, 1.0), "behind": (0, -1.0)}  # relation -> (axis, sign)
 
 _LISTINGS = {
     "en": (
@@ -105,9 +105,14 @@ _YES_NO = {"en": ("yes", "no"), "zh": ("是", "不是")}
 _PRESENT_ABSENT = {"en": ("yes", "no"), "zh": ("有", "没有")}
 _ANY_OBJECT = {"en": "object", "zh": "物体"}
 _CENTIMETRES = {"en": "{cm} cm", "zh": "{cm}厘米"}
-_SIDE_WORDS = {
+SIDE_WORDS = {
     "en": {"left": "left", "right": "right", "front": "front", "behind": "back"},
     "zh": {"left": "左", "right": "右", "front": "前", "behind": "后"},
+}
+
+ORDINALS = {
+    "en": ("first", "second", "third", "fourth", "fifth", "sixth", "seventh"),
+    "zh": ("一", "二", "三", "四", "五", "六", "七"),
 }
 
 SceneObject = Mapping[str, Any]
@@ -185,7 +190,7 @@ def relation(a: SceneObject, b: SceneObject, margin: float = RELATION_MARGIN) ->
     axis = 0 if abs(offset[0]) > abs(offset[1]) else 1
     if abs(offset[axis]) - abs(offset[1 - axis]) < margin or offset[axis] == 0:
         return None
-    return next(name for name, (along, sign) in _TOWARDS.items() if along == axis and sign * offset[axis] > 0)
+    return next(name for name, (along, sign) in TOWARDS.items() if along == axis and sign * offset[axis] > 0)
 
 
 def caption(
@@ -378,23 +383,23 @@ def _ask_where(scene: Scene, rng: np.random.Generator, language: str, margin: fl
 def _ask_further(scene: Scene, rng: np.random.Generator, language: str, margin: float) -> QuestionAnswer | None:
     named = _only_ones(scene, "colour", "shape")
     side = pick(rng, RELATIONS)
-    axis, sign = _TOWARDS[side]
+    axis, sign = TOWARDS[side]
     pairs = [(a, b) for a in named for b in named if a is not b and sign * _offset(a, b, axis) >= margin]
     if not pairs:
         return None
     further, other = pick(rng, pairs)
     a, b = (further, other) if rng.random() < 0.5 else (other, further)
-    words = {"a": phrase(a, rng, language), "b": phrase(b, rng, language), "side": _SIDE_WORDS[language][side]}
+    words = {"a": phrase(a, rng, language), "b": phrase(b, rng, language), "side": SIDE_WORDS[language][side]}
     return _question("further", rng, language, **words), _names(further, language)[0]
 
 
 def _ask_extreme(scene: Scene, rng: np.random.Generator, language: str, margin: float) -> QuestionAnswer | None:
     side = pick(rng, RELATIONS)
-    axis, sign = _TOWARDS[side]
+    axis, sign = TOWARDS[side]
     ranked = sorted(scene, key=lambda obj: -sign * float(obj["position"][axis]))
     if len(ranked) < 2 or abs(_offset(ranked[0], ranked[1], axis)) < margin:
         return None
-    return _question("extreme", rng, language, side=_SIDE_WORDS[language][side]), _names(ranked[0], language)[0]
+    return _question("extreme", rng, language, side=SIDE_WORDS[language][side]), _names(ranked[0], language)[0]
 
 
 def _ask_nearest(scene: Scene, rng: np.random.Generator, language: str, margin: float) -> QuestionAnswer | None:

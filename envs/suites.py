@@ -73,10 +73,11 @@ def _number(text: str) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
 
 
+_DEMO = ("lift", "push", "place")
 SUITES = {
-    "tabletop-demo": Suite("tabletop-demo", "deixis/Tabletop-v0", ("lift", "push", "place"), 80),
+    "tabletop-demo": Suite("tabletop-demo", "deixis/Tabletop-v0", _DEMO, 80, {"tasks": _DEMO}),
     # The same tasks in other scenes: settings are chosen here, so that the scenes above stay unseen.
-    "tabletop-demo-validation": Suite("tabletop-demo-validation", "deixis/Tabletop-v0", ("lift", "push", "place"), 80),
+    "tabletop-demo-validation": Suite("tabletop-demo-validation", "deixis/Tabletop-v0", _DEMO, 80, {"tasks": _DEMO}),
     "tabletop": Suite("tabletop", "deixis/Tabletop-v0", ("touch", "lift", "push", "place", "stack", "move"), 80),
     # Protocol and seeds of Diffusion Policy (arXiv:2303.04137); its human demonstrations have the seeds 0 to 205.
     "pusht-state": Suite("pusht-state", "deixis/PushT-v0", ("push-t",), 300, {"observation": "state"}, 100_000),

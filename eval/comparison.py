@@ -95,10 +95,12 @@ def evidence(only_first: int, only_second: int) -> float:
     return exp(betaln(only_first + 0.5, only_second + 0.5) - betaln(0.5, 0.5) + discordant * log(2))
 
 
-def bootstrap_interval(differences: np.ndarray, confidence: float = 0.95, seed: int = 0) -> tuple[float, float]:
-    """Percentile bootstrap interval of the mean of paired differences [episodes], the same for the same numbers."""
+def bootstrap_interval(
+    numbers: Sequence[float] | np.ndarray, confidence: float = 0.95, seed: int = 0
+) -> tuple[float, float]:
+    """Percentile bootstrap interval of the mean of numbers, one for each episode; the same for the same numbers."""
     rng = np.random.default_rng(seed)
-    values, counts = np.unique(np.asarray(differences, float), return_counts=True)
+    values, counts = np.unique(np.asarray(numbers, float), return_counts=True)
     drawn = rng.multinomial(counts.sum(), counts / counts.sum(), RESAMPLES)
     means = drawn @ values / counts.sum()
     low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-CONDITIONS = ("correct", "null", "swap")
-"""Ways to instruct one and the same scene.
-
-correct: the instruction of the scene's goal.  null: an instruction that asks for nothing.
-swap: the instruction of another object in the same scene, which then is the goal.
-"""
+CONTROLS = ("correct", "null", "swap")
+ALL = "all"
 
 
 @dataclass(frozen=True)
@@ -19,8 +15,9 @@ class EvalConfig:
     Attributes:
         suite: name of a suite in `envs/suites.py`.
         episodes: episodes in total for the condition "correct", spread evenly over the suite's tasks.
-        control_episodes: the same for each control ("null", "swap"); None means as many as `episodes`.
-        conditions: which of `CONDITIONS` to run. The same scenes serve all of them, so they can be compared in pairs.
+        control_episodes: the same for each other condition; None means as many as `episodes`.
+        conditions: which of `envs.conditions.CONDITIONS` to run, or "all". The same scenes serve those that change the
+            words alone, so they can be compared in pairs.
         workers: processes, each with one thread. Changes how long it takes, never what comes out.
         videos: episodes to film, failures and successes of every condition.
         exec_horizon: actions of a chunk carried out before the policy looks again; None takes the policy's own.
@@ -30,7 +27,7 @@ class EvalConfig:
     suite: str = "tabletop-demo"
     episodes: int = 200
     control_episodes: int | None = None
-    conditions: tuple[str, ...] = CONDITIONS
+    conditions: tuple[str, ...] = CONTROLS
     workers: int = 2
     videos: int = 6
     exec_horizon: int | None = None
@@ -39,6 +36,10 @@ class EvalConfig:
     def __post_init__(self) -> None:
         if not 0 < self.error_rate < 0.5:
             raise ValueError(f"eval.error_rate: found {self.error_rate}, wanted a number between 0 and 0.5")
+        from ..envs.conditions import CONDITIONS  # whose room brings Gymnasium
+
+        if self.conditions == (ALL,):
+            object.__setattr__(self, "conditions", tuple(CONDITIONS))
         unknown = [condition for condition in self.conditions if condition not in CONDITIONS]
         if unknown or not self.conditions or len(set(self.conditions)) != len(self.conditions):
             raise ValueError(

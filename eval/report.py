@@ -15,7 +15,10 @@ from typing import Any
 
 import jinja2
 
+from ..envs.conditions import CONDITIONS
 from .charts import curve
+from .config import CONTROLS
+from .instructions import NOTHING_TO_DO
 from .media import CLIP_FOLDER, Clip, outcome, read_index
 from .results import EpisodeRecord, read_table
 from .statistics import proportion
@@ -26,6 +29,12 @@ ENDINGS = {
     "unfinished": "right object, goal not reached",
     "wrong": "acted on another object",
     "idle": "acted on none",
+}
+ACTED_ON = {
+    "named": "acted on the object it was told of",
+    "lure": "on the one it would take that half listens",
+    "other": "on another",
+    "none": "on none",
 }
 _GATE_FINDINGS = 20
 _CONDITION_NAMES = {"correct": "its own instruction", "null": "no instruction", "swap": "another object's instruction"}
@@ -54,6 +63,8 @@ def write_report(run_dir: Path | str) -> Path:
         verdict=verdict(summary),
         tasks=[_interval(task, **values) for task, values in summary["per_task"].items()],
         controls=controls(summary),
+        conditions=conditions(summary),
+        acted_on=ACTED_ON,
         endings=ENDINGS,
         ended=[_endings_of(task, records) for task in summary["per_task"]],
         failures=[_failure(record) for record in records if record.condition == "correct" and not record.success],
@@ -119,6 +130,23 @@ def controls(summary: dict[str, Any]) -> list[dict[str, Any]]:
         | {"meaning": meaning, "good": good}
         for name, label, meaning, good in rows
         if summary[f"{name}_rate"] is not None
+    ]
+
+
+def conditions(summary: dict[str, Any]) -> list[dict[str, Any]]:
+    """Rows of the conditions' chart, where others than the controls were run: what was acted on, and success."""
+    found = {name: values for name, values in summary["conditions"].items() if "acted_on_named" in values}
+    if not set(found) - set(CONTROLS):
+        return []
+    return [
+        _interval(name, values["success_rate"], values["success_ci95"], values["episodes"])
+        | {
+            "meaning": CONDITIONS.get(name, ""),
+            "nothing_to_do": name in NOTHING_TO_DO,
+            "score": values.get("grounding_score"),
+            "shares": {what: values[f"acted_on_{what}"] for what in ACTED_ON},
+        }
+        for name, values in found.items()
     ]
 
 
@@ -220,7 +248,7 @@ def _clip(clip: Clip, folder: Path) -> dict[str, Any]:
 
     return {
         "clip": clip,
-        "condition": _CONDITION_NAMES[clip.condition],
+        "condition": _CONDITION_NAMES.get(clip.condition, CONDITIONS.get(clip.condition, clip.condition)),
         "outcome": outcome(clip.success, clip.steps),
         "film": data_uri(clip.film, "image/webp"),
         "strip": data_uri(clip.strip, "image/png"),

@@ -18,7 +18,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 NOT_REPRODUCIBLE = ("wall_s",)
-SINCE = ("subgoals", "subgoals_right")  # columns that older tables lack, and had nothing to say in
+SINCE = (
+    "original_success",
+    "lure",
+    "choices",
+    "subgoals",
+    "subgoals_right",
+)  # columns that older tables lack, and had nothing to say in
 
 SCHEMA = pa.schema(
     [
@@ -33,6 +39,9 @@ SCHEMA = pa.schema(
         pa.field("steps", pa.int64(), nullable=False),
         pa.field("target", pa.string(), nullable=False),
         pa.field("original_target", pa.string(), nullable=False),
+        pa.field("original_success", pa.bool_()),
+        pa.field("lure", pa.string()),
+        pa.field("choices", pa.int64()),
         pa.field("first_touched", pa.string()),
         pa.field("first_grasped", pa.string()),
         pa.field("first_moved", pa.string()),
@@ -52,11 +61,13 @@ class EpisodeRecord:
     """What happened in one episode.
 
     index: number of the episode within (suite, task); with them it fixes the scene and the policy's noise.
-    condition: "correct", "null" or "swap" (see `eval.config.CONDITIONS`).
+    condition: see `envs.conditions.CONDITIONS`. instruction: where it changes on the way, both, with an arrow between.
     success: the environment's own predicate for the goal. score: its mark in [0, 1], 1 or 0 where it gives none.
     steps: control steps until success or the limit.
-    target: object that the goal is about, "" where the environment names none. original_target: the one it is about
-    under "correct" (differs in "swap").
+    target: object that the instruction is about, "" where the environment names none. original_target: the one it is
+    about under "correct" (differs in "swap"); original_success: whether the goal of "correct" was reached. lure: the
+    object that a policy acts on which does not hear all of the instruction, None where there is none. choices: how many
+    objects of the scene could be the target.
     first_touched, first_grasped, first_moved: first object that the robot did this to, or None.
     predicates: the environment's success predicates at the end (JSON values).
     policy_hash: see `eval.provenance.policy_hash`. versions: package name to version.
@@ -83,6 +94,9 @@ class EpisodeRecord:
     policy_hash: str
     versions: dict[str, str]
     wall_s: float
+    original_success: bool | None = None
+    lure: str | None = None
+    choices: int | None = None
     subgoals: int | None = None
     subgoals_right: int | None = None
 

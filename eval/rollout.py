@@ -83,13 +83,12 @@ def run_episode(
     observation, info = env.reset(seed=seed, options={"task": task, "condition": condition})
     if on_step:
         on_step()
-    instruction = observation["instruction"]
     history = deque([visible(observation, cameras)] * obs_horizon, maxlen=obs_horizon)
     steps, over = 0, False
     truth: Callable[[], str] | None = getattr(env.unwrapped, "subgoal", None)
     said, right = 0, 0
     while not over:
-        seen_now = build_observation(history, instruction)
+        seen_now = build_observation(history, observation["instruction"])  # which may change on the way
         if through:
             seen_now = through(seen_now)
         told: dict[str, Any] = {}
@@ -119,12 +118,15 @@ def run_episode(
         index=index,
         seed=seed,
         condition=condition,
-        instruction=instruction,
+        instruction=info.get("instruction", observation["instruction"]),
         success=success,
         score=float(info.get("score", success)),
         steps=steps,
         target=goal.get("target", ""),
         original_target=info.get("original_goal", goal).get("target", ""),
+        original_success=info.get("original_success"),
+        lure=info.get("lure"),
+        choices=info.get("choices"),
         first_touched=info.get("first_touched"),
         first_grasped=info.get("first_grasped"),
         first_moved=info.get("first_moved"),

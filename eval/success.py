@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from ..envs.conditions import allows
 from ..envs.suites import Suite, suite_named
 from .config import EvalConfig
 from .journal import Journal
@@ -36,13 +38,19 @@ class EpisodeJob(NamedTuple):
 def plan(suite: Suite, config: EvalConfig) -> list[EpisodeJob]:
     """Every episode of the evaluation: per condition as many as the config says, spread evenly over the tasks.
 
-    Tasks take turns and indices begin at 0, so all conditions share their scenes as far as both go.
+    Tasks take turns and indices begin at 0, so all conditions share their scenes as far as both go. A task that cannot
+    be asked under a condition has no turn there; a condition under which no task can be asked is a ValueError.
     """
-    return [
-        EpisodeJob(condition, *suite.turn(number))
-        for condition in config.conditions
-        for number in range(config.episodes_of(condition))
-    ]
+    jobs: list[EpisodeJob] = []
+    for condition in config.conditions:
+        asked = replace(suite, tasks=tuple(task for task in suite.tasks if allows(condition, task)))
+        if not asked.tasks:
+            raise ValueError(
+                f"eval.conditions: found {condition!r}, under which none of the tasks of suite {suite.name!r} can be "
+                f"asked ({', '.join(suite.tasks)}); leave it out"
+            )
+        jobs += [EpisodeJob(condition, *asked.turn(number)) for number in range(config.episodes_of(condition))]
+    return jobs
 
 
 def evaluate(

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from .instructions import DEFINITIONS as INSTRUCTIONS
+from .instructions import by_condition, instruction_following_index
 from .results import EpisodeRecord, read_table, table_digest
 from .statistics import Proportion, mean_score, proportion
 
@@ -70,12 +72,17 @@ def summarise(records: Sequence[EpisodeRecord], timings: dict[str, float]) -> di
         summary[f"{name}_ci95"] = [rate.low, rate.high] if rate else None
         summary[f"{name}_episodes"] = len(found)
 
+    summary["conditions"] = by_condition(records)
+    if (index := instruction_following_index(summary["conditions"])) is not None:
+        summary["instruction_following_index"] = index
+
     stages = {stage: round(seconds, 2) for stage, seconds in timings.items() if stage != "total"}
     total = timings.get("total", sum(stages.values()))
     summary["wall_seconds"] = {"total": round(total, 2), "stages": stages}
     summary["versions"] = correct[0].versions
     summary["table_digest"] = table_digest(records)
-    summary["definitions"] = DEFINITIONS
+    named = any("acted_on_named" in values for values in summary["conditions"].values())
+    summary["definitions"] = DEFINITIONS | (INSTRUCTIONS if named else {})
     return summary
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from .rendering import SEGMENT_ROBOT, SceneRenderer  # isort: skip  (sets MUJOCO_GL before mujoco is imported)
@@ -14,19 +16,20 @@ import numpy as np
 from ...datasets.language import language_of
 from ...datasets.spec import ActionSpec, CameraSpec, EnvSpec, ProprioSpec, camera_stream
 from ...datasets.subgoals import subgoal
+from ..conditions import CHANGE_STEP, CONDITIONS, DISTRACTORS, allows
 from .arm import FINGER_TRAVEL, JOINTS
+from .asking import Asked, UnaskableError, ask, characters
 from .control import CartesianController, tool_yaw
-from .goals import VERBS, Goal, all_goals
+from .goals import VERBS, Goal, all_goals, targets
 from .grammar import PHRASINGS
-from .predicates import SuccessMonitor
-from .scene import other_goal, sample_scene
-from .splits import SPLITS
+from .predicates import LeftAlone, SuccessMonitor
+from .scene import sample_scene
+from .splits import HELD_OUT_PAIRS, HELD_OUT_RELATIONS, SPLITS
 from .state import History, ObjectState, StateReader, update_history
 from .world import HOME_QPOS, TIMESTEP, world_xml
 
 CAMERAS = ("front", "wrist")
 CONTROL_HZ = 10.0
-CONDITIONS = ("correct", "null", "swap")
 ACTION = ActionSpec(
     names=("dx", "dy", "dz", "dyaw", "gripper"),
     units=("m", "m", "m", "rad", "1"),
@@ -44,6 +47,7 @@ _RAMP = 4  # the joint targets of a control step are approached in this many par
 _SETTLE_STEPS = 20
 _START_JITTER = 0.03  # radians, each joint
 _TEXT_LENGTH = 200
+_SCENES_TRIED = 50
 
 
 def _characters() -> str:
@@ -52,24 +56,22 @@ def _characters() -> str:
     sides = {(goal.verb, goal.relation): goal for goal in all_goals()}  # says every relation
     goals: list[Goal] = [*spoken.values(), *sides.values()]
     texts = (text for goal in goals for p in PHRASINGS.values() if p.verb == goal.verb for text in p.texts(goal))
-    return "".join(sorted({chr(code) for code in range(32, 127)}.union(*texts)))
+    return "".join(sorted({chr(code) for code in range(32, 127)}.union(characters(), *texts)))
 
 
 class TabletopEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
     """One arm, three to six objects, one instruction.
 
-    Observation: `camera.front` and `camera.wrist` uint8 [image_size, image_size, 3]; `proprio` float32 [13] (names
-    and units in
-    `env_spec.proprio`); `instruction` text. Action float32 [5]: tool displacement dx, dy, dz (metres a step, world
-    axes), dyaw
-    (radians a step), gripper (-1 closed, 1 open), at 10 Hz. Reward 1 at success, else 0; an episode terminates at
-    success.
+    Observation: `camera.front` and `camera.wrist` uint8 [image_size, image_size, 3]; `proprio` float32 [13] (names and
+    units in `env_spec.proprio`); `instruction` text. Action float32 [5]: tool displacement dx, dy, dz (metres a step,
+    world axes), dyaw (radians a step), gripper (-1 closed, 1 open), at 10 Hz. Reward 1 at success, else 0; an episode
+    terminates at success.
 
-    `reset(seed, options)`: options `task` (a verb), `condition`: `correct`, `null` (no instruction) or `swap` (the
-    instruction
-    names another object of the same scene; success is then judged by it), `instruction` (a text to show instead),
-    `objects`
-    (how many, 3 to 6). The scene depends on the seed and the task alone, so conditions can be compared pairwise.
+    `reset(seed, options)`: options `task` (a verb), `condition` (one of `envs.conditions`; success is judged by what
+    the instruction then asks for), `instruction` (a text to show instead), `objects` (how many, 3 to 6). The scene
+    depends on the seed and the task alone, unless the condition is one of `OTHER_WORLDS` or has nothing to ask about
+    in that scene: conditions can be compared pairwise. Where the named object is not there, an episode is a success as
+    long as all others are left alone, and terminates when one is not.
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": int(CONTROL_HZ)}
@@ -131,14 +133,16 @@ class TabletopEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         def rng(purpose: int) -> np.random.Generator:
             return np.random.default_rng((episode_seed, VERBS.index(task), purpose))
 
-        self.objects, self.goal = sample_scene(task, rng(0), self.split, objects)
-        self.original_goal = self.goal
-        if condition == "swap":
-            self.goal = other_goal(self.objects, self.goal, rng(2))
-        text = self.split.sample_instruction(self.goal, rng(3), self.languages, heldout=self.held_out_phrasings)
-        self.instruction = str(options.get("instruction", "" if condition == "null" else text))
+        asked = self._draw_and_ask(task, condition, rng, objects)
+        if "instruction" in options:
+            asked = replace(asked, text=str(options["instruction"]), earlier=None)
+        self._asked = asked
+        self.goal, self.instruction = asked.goal or self.original_goal, asked.earlier or asked.text
+        self._steps = 0
         self._build(rng(1))
-        self.monitor, self.history, self.success = SuccessMonitor(self.goal), History(), False
+        self.monitor = SuccessMonitor(self.goal) if asked.goal else LeftAlone()
+        self._original = SuccessMonitor(self.original_goal)
+        self.history, self.success = History(), not asked.goal
         self.states = self._reader.read(self.data)
         return self.observe(), self._info()
 
@@ -155,7 +159,12 @@ class TabletopEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         self.states = self._reader.read(self.data)
         update_history(self.history, self.states)
         self.success = self.monitor.update(self.states)
-        return self._observation(), float(self.success), self.success, False, self._info()
+        self._original.update(self.states)
+        self._steps += 1
+        if self._steps >= CHANGE_STEP:
+            self.instruction = self._asked.text
+        over = self.monitor.over
+        return self._observation(), float(self.success and over), over, False, self._info()
 
     def render(self) -> np.ndarray:  # pyright: ignore[reportIncompatibleMethodOverride]  (Gymnasium's union of frame types)
         """The front view, uint8 [render_size, render_size, 3]."""
@@ -209,6 +218,21 @@ class TabletopEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
 
     # ---- inside ----
 
+    def _draw_and_ask(
+        self, task: str, condition: str, rng: Callable[[int], np.random.Generator], objects: int | None
+    ) -> Asked:
+        """Draws the scene; where it has nothing to ask about under the condition, which is seldom, the next one."""
+        distractors = int(condition[-1]) if condition in DISTRACTORS else None
+        scenes, world, words = rng(0), rng(2), rng(3)
+        for _ in range(_SCENES_TRIED):
+            drawn = sample_scene(task, scenes, self._allowed(condition), objects, distractors)
+            self.objects, self.original_goal = drawn
+            with suppress(UnaskableError):
+                return ask(
+                    *(condition, *drawn, self.split, self.languages, self.tasks, self.held_out_phrasings, world, words)
+                )
+        raise RuntimeError(f"task {task!r}, condition {condition!r}: nothing to ask in {_SCENES_TRIED} scenes")
+
     def _build(self, rng: np.random.Generator) -> None:
         self.model = mujoco.MjModel.from_xml_string(world_xml(self.objects))
         self.data = mujoco.MjData(self.model)
@@ -253,10 +277,21 @@ class TabletopEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
             "first_grasped": self.history.first_grasped,
             "first_moved": self.history.first_moved,
             "scene": [o.to_dict() for o in self.objects],
-            "goal": self.goal.to_dict(),
+            "goal": {**self.goal.to_dict(), "target": self._asked.named},
             "original_goal": self.original_goal.to_dict(),
-            "instruction": self.instruction,
+            "original_success": self._original.over,
+            "lure": self._asked.lure,
+            "choices": sum(item.shape in targets(self.goal.verb) for item in self.objects),
+            "instruction": " → ".join(text for text in (self._asked.earlier, self._asked.text) if text is not None),
         }
+
+    def _allowed(self, condition: str) -> Callable[[Goal], bool]:
+        """Which goals a scene may have under a condition."""
+        if condition == "pair":
+            return lambda goal: (goal.target.colour, goal.target.shape) in HELD_OUT_PAIRS
+        if condition == "relation":
+            return lambda goal: (goal.verb, goal.relation) in HELD_OUT_RELATIONS
+        return self.split.allows
 
     def _checked_action(self, action: np.ndarray) -> np.ndarray:
         array = np.asarray(action, dtype=np.float64)
@@ -281,6 +316,8 @@ class TabletopEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
             raise ValueError(f"reset option 'task': found {task!r}, wanted one of {', '.join(VERBS)}")
         if condition not in CONDITIONS:
             raise ValueError(f"reset option 'condition': found {condition!r}, wanted one of {', '.join(CONDITIONS)}")
+        if not allows(condition, task):
+            raise ValueError(f"reset option 'condition': found {condition!r} for {task!r}, which has no such goal")
         if objects is not None and not 3 <= objects <= 6:
             raise ValueError(f"reset option 'objects': found {objects!r}, wanted 3 to 6")
         return task, condition, objects

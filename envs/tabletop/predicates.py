@@ -8,6 +8,8 @@
 | place | at rest on the plate / inside the bowl, let go by the hand, for 0.3 s |
 | stack | at rest on top of the other object, touching it and not the table, let go, for 0.3 s |
 | move  | at rest on the table, let go, at most 20 cm from the other object, more along the asked side than across |
+
+Where the named object is not there, success is to leave all others alone until the end.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from math import hypot
 from .goals import Goal
 from .objects import BOWL_HEIGHT, BOWL_RADIUS, EXTENT, PLATE_RADIUS
 from .scene import PUSH_DISTANCE, SIDES
-from .state import ObjectState
+from .state import ObjectState, is_lifted, is_moved
 
 LIFT_HEIGHT = 0.05  # metres
 REST_SPEED = 0.03  # m/s
@@ -34,6 +36,11 @@ class SuccessMonitor:
         self._streak = 0
         self._left_table = False
 
+    @property
+    def over(self) -> bool:
+        """Whether nothing more can change the outcome: it is a success."""
+        return self._streak >= _HOLD_STEPS.get(self.goal.verb, 1)
+
     def update(self, states: Sequence[ObjectState]) -> bool:
         """Judge one control step. `predicates` then holds each condition's value."""
         target = _find(states, self.goal.target.name)
@@ -44,7 +51,25 @@ class SuccessMonitor:
             self.predicates["stayed_on_table"] = not self._left_table
         holds = all(self.predicates.values())
         self._streak = self._streak + 1 if holds else 0
-        return self._streak >= _HOLD_STEPS.get(self.goal.verb, 1)
+        return self.over
+
+
+class LeftAlone:
+    """Follows an episode that asks for what is not there: a success as long as nothing is picked up or moved."""
+
+    def __init__(self) -> None:
+        self.predicates = {"left_alone": True}
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more can change the outcome: it is a failure."""
+        return not self.predicates["left_alone"]
+
+    def update(self, states: Sequence[ObjectState]) -> bool:
+        """Judge one control step."""
+        disturbed = any(is_lifted(state) or is_moved(state) for state in states)
+        self.predicates["left_alone"] &= not disturbed
+        return not self.over
 
 
 def _find(states: Sequence[ObjectState], name: str) -> ObjectState:

@@ -6,7 +6,7 @@ word alone names the target. Layouts leave room for the hand around every object
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import hypot, pi
 from typing import Any
@@ -46,32 +46,54 @@ class SceneObject:
 
 
 def sample_scene(
-    verb: str, rng: np.random.Generator, split: Split, objects: int | None = None
+    verb: str,
+    rng: np.random.Generator,
+    allows: Callable[[Goal], bool],
+    objects: int | None = None,
+    distractors: int | None = None,
 ) -> tuple[tuple[SceneObject, ...], Goal]:
-    """A scene of three to six objects (or exactly `objects`) and a goal for `verb` that `split` allows."""
+    """A scene and a goal for `verb` that is allowed.
+
+    It has three to six objects, or exactly `objects`, or those that the goal is about and so many `distractors`.
+    """
     for _ in range(200):
-        goal, cast = _sample_cast(verb, rng, split, objects)
+        goal, cast = _sample_cast(verb, rng, allows, objects, distractors)
         layout = _sample_layout(cast, goal, rng)
         if layout is not None:
             return layout, goal
     raise RuntimeError(
-        f"no layout found for verb {verb!r} with {objects} objects under split {split.name!r}; ask for fewer objects"
+        f"no layout found for verb {verb!r} with {objects or 'few'} objects and {distractors or 'few'} distractors"
     )
 
 
 def other_goal(objects: Sequence[SceneObject], goal: Goal, rng: np.random.Generator) -> Goal:
-    """The same verb asked of another coloured object of the scene (for a push, towards a side whose lane is free)."""
+    """The same verb asked of another coloured object of the scene, for a push towards a side whose lane is free.
+
+    Where no lane of any other is, towards any side: that can be followed, if not done. Where a stack has no other
+    object, its two change roles.
+    """
     others = [o for o in objects if o.shape in SHAPES and o.ref != goal.target and o.ref != goal.reference]
     if goal.verb == "stack":
         others = [o for o in others if o.shape != "ball"]
-    for index in rng.permutation(len(others)):
-        target = others[index]
-        if goal.verb != "push":
-            return Goal(goal.verb, target.ref, goal.reference, goal.relation)
-        free = [side for side in SIDES if _lane_is_free(objects, target, side)]
-        if free:
+    if not others and goal.reference is not None and goal.verb == "stack":
+        return Goal(goal.verb, goal.reference, goal.target, goal.relation)
+    if not others:
+        names = [o.name for o in objects]
+        raise ValueError(f"the scene has no second object on which {goal.verb!r} could act: {names}")
+    shuffled = [others[index] for index in rng.permutation(len(others))]
+    if goal.verb != "push":
+        return Goal(goal.verb, shuffled[0].ref, goal.reference, goal.relation)
+    for target in shuffled:
+        if free := [side for side in SIDES if lane_is_free(objects, target, side)]:
             return Goal("push", target.ref, None, free[int(rng.integers(len(free)))])
-    raise ValueError(f"the scene has no second object on which {goal.verb!r} could act: {[o.name for o in objects]}")
+    return Goal("push", shuffled[0].ref, None, _choice(rng, list(SIDES)))
+
+
+def is_feasible(objects: Sequence[SceneObject], goal: Goal) -> bool:
+    """Whether the hand has the room that a push or a move needs."""
+    if goal.verb == "push":
+        return lane_is_free(objects, next(o for o in objects if o.ref == goal.target), str(goal.relation))
+    return goal.verb != "move" or _destination_is_free(objects, goal)
 
 
 def other_goals(
@@ -113,18 +135,23 @@ def _sample_relation(verb: str, reference: ObjectRef | None, rng: np.random.Gene
 
 
 def _sample_cast(
-    verb: str, rng: np.random.Generator, split: Split, objects: int | None
+    verb: str, rng: np.random.Generator, allows: Callable[[Goal], bool], objects: int | None, distractors: int | None
 ) -> tuple[Goal, list[ObjectRef]]:
     """The goal and every object of the scene, target first."""
     goal = _sample_goal(verb, rng)
-    while not split.allows(goal):
+    while not allows(goal):
         goal = _sample_goal(verb, rng)
     target = goal.target
     needed = [target] if goal.reference is None else [target, goal.reference]
     same_colour = ObjectRef(target.colour, _choice(rng, [s for s in SHAPES if s != target.shape]))
     same_shape = ObjectRef(_choice(rng, [c for c in COLOURS if c != target.colour]), target.shape)
+    about = len(needed)
     needed += [ref for ref in (same_colour, same_shape) if ref not in needed]
-    count = objects if objects is not None else int(rng.integers(max(3, len(needed)), 7))
+    if distractors is not None:
+        count = about + distractors
+        needed = needed[:count]
+    else:
+        count = objects if objects is not None else int(rng.integers(max(3, len(needed)), 7))
     spare = [ObjectRef(c, s) for c in COLOURS for s in SHAPES if ObjectRef(c, s) not in needed]
     spare += [ref for ref in (ObjectRef(None, "plate"), ObjectRef(None, "bowl")) if ref not in needed] * 3
     while len(needed) < count:
@@ -147,10 +174,7 @@ def _sample_layout(cast: Sequence[ObjectRef], goal: Goal, rng: np.random.Generat
                 break
         else:
             return None
-    target = next(o for o in placed if o.ref == goal.target)
-    if goal.verb == "push" and not _lane_is_free(placed, target, str(goal.relation)):
-        return None
-    if goal.verb == "move" and not _destination_is_free(placed, goal):
+    if not is_feasible(placed, goal):
         return None
     # Slots carry no meaning: shuffle, so that an object's place in the list does not betray its role.
     return tuple(placed[i] for i in rng.permutation(len(placed)))
@@ -160,7 +184,7 @@ def _gap(a: SceneObject, b: SceneObject) -> float:
     return hypot(a.x - b.x, a.y - b.y) - EXTENT[a.shape].radius - EXTENT[b.shape].radius
 
 
-def _lane_is_free(objects: Sequence[SceneObject], target: SceneObject, side: str) -> bool:
+def lane_is_free(objects: Sequence[SceneObject], target: SceneObject, side: str) -> bool:
     """Whether the hand fits behind the target and nothing lies where it would be pushed."""
     ux, uy = SIDES[side]
     end_x, end_y = target.x + ux * PUSH_DISTANCE, target.y + uy * PUSH_DISTANCE

@@ -113,14 +113,23 @@ class StateReader:
         return pairs
 
 
+def is_lifted(state: ObjectState) -> bool:
+    """Whether both fingers hold it off the table."""
+    return state.held and state.bottom > 0.004
+
+
+def is_moved(state: ObjectState) -> bool:
+    """Whether it is farther than `MOVED` from where it lay."""
+    return float(np.linalg.norm(state.position - state.start)) > MOVED
+
+
 def update_history(history: History, states: Sequence[ObjectState]) -> None:
     """Note the first object touched, grasped (both fingers, off the table) and moved (`MOVED`) by the robot."""
     for state in states:
         if state.touched:
             history.touched.add(state.name)
             history.first_touched = history.first_touched or state.name
-        if state.held and state.bottom > 0.004 and history.first_grasped is None:
+        if is_lifted(state) and history.first_grasped is None:
             history.first_grasped = state.name
-        displaced = float(np.linalg.norm(state.position - state.start)) > MOVED
-        if displaced and state.name in history.touched and history.first_moved is None:
+        if is_moved(state) and state.name in history.touched and history.first_moved is None:
             history.first_moved = state.name

@@ -170,7 +170,7 @@ def test_segmentation_agrees_with_the_colours(env: TabletopEnv) -> None:
 @pytest.mark.parametrize("verb", VERBS)
 def test_scenes_need_both_words(verb: str) -> None:
     for seed in range(100):
-        objects, goal = sample_scene(verb, np.random.default_rng(seed), SPLITS["all"])
+        objects, goal = sample_scene(verb, np.random.default_rng(seed), SPLITS["all"].allows)
         assert 3 <= len(objects) <= 6
         assert len({o.name for o in objects}) == len(objects)
         others = [o for o in objects if o.ref != goal.target]

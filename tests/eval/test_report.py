@@ -10,7 +10,17 @@ from PIL import Image
 
 from deixis.eval.charts import curve, nice_ticks, running_mean
 from deixis.eval.media import Clip, write_index
-from deixis.eval.report import ReportError, controls, duration, ending, learning_curves, percent, verdict, write_report
+from deixis.eval.report import (
+    ReportError,
+    conditions,
+    controls,
+    duration,
+    ending,
+    learning_curves,
+    percent,
+    verdict,
+    write_report,
+)
 from deixis.eval.results import write_table
 from deixis.eval.summary import summarise
 
@@ -192,3 +202,23 @@ def test_a_suite_without_objects_and_controls_shows_its_scores_instead(make_reco
     assert "Mean score 0.583" in page and "0.250" in page
     for absent in ("Does it follow the words?", "object asked for", "acted on none"):
         assert absent not in page
+
+
+def test_every_condition_has_its_row_where_others_than_the_controls_were_run(make_record, tmp_path):
+    acted = {"correct": "red cube", "negation": "blue cube", "ordinal": "green ball", "false-premise": None}
+    records = [
+        make_record("lift", i, c, first_grasped=a, first_moved=a, lure="blue cube", choices=4, success=a == "red cube")
+        for c, a in acted.items()
+        for i in range(4)
+    ]
+    write_table(records, tmp_path / "episodes.parquet")
+    rows = conditions(summarise(records, {}))
+    assert [row["label"] for row in rows] == list(acted)
+    assert rows[1]["shares"] == {"named": 0, "lure": 1, "other": 0, "none": 0}
+    assert rows[2]["shares"]["other"] == 1 and rows[3]["shares"]["none"] == 1
+    assert rows[0]["score"] == 1 and rows[3]["score"] is None and rows[3]["nothing_to_do"]
+    text = write_report(tmp_path).read_text("utf-8")
+    page = Page(text)
+    assert "Told in other ways" in text and "another object is named as the one that is not meant" in text
+    assert "idle right" in text and page.links == []
+    assert conditions(summarise(records[:4], {})) == [], "nothing beside what the controls show"

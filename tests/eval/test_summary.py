@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from deixis.eval.instructions import DEFINITIONS as INSTRUCTIONS
 from deixis.eval.results import write_table
 from deixis.eval.statistics import wilson_interval
 from deixis.eval.summary import DEFINITIONS, summarise, training_seconds, write_summary
@@ -37,7 +38,7 @@ def test_rates(make_record):
     assert summary["swap_follow_ci95"] == list(wilson_interval(2, 3))
     assert summary["wall_seconds"] == {"total": 30.0, "stages": {"collect": 10.0, "train": 20.0}}
     assert summary["versions"] == records[0].versions
-    assert set(summary["definitions"]) == set(DEFINITIONS)
+    assert set(summary["definitions"]) == set(DEFINITIONS) | set(INSTRUCTIONS)
 
 
 def test_conditions_not_run_are_none(make_record):
