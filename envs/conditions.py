@@ -25,10 +25,42 @@ CONDITIONS: dict[str, str] = {
     "relation": "the goal has one of the relations that the split 'relations' keeps from training",
     **{name: f"{name[-1]} objects beside those that the goal is about" for name in DISTRACTORS},
 }
-"""Condition -> how the instruction, or the world, differs."""
+"""Condition -> how the instruction, or what there is in the world, differs."""
 
-OTHER_WORLDS = ("pair", "relation", *DISTRACTORS)
+CHALLENGES: dict[str, str] = {
+    "camera": "the front camera stands elsewhere",
+    "light": "the light is brighter or darker, from elsewhere, and tinted",
+    "texture": "the table is covered in tiles of other colours",
+    "background": "the floor has another colour, and things stand on it",
+    "start": "the hand begins elsewhere",
+    "layout": "the object lies beyond where it lay in training",
+    "noise": "every camera's picture is noisy, and so is proprioception",
+}
+"""What else can differ from training, with the scene's own instruction: kind -> how."""
+
+SEVERITIES = range(1, 6)
+WORLDS = tuple(f"{kind}-{severity}" for kind in CHALLENGES for severity in SEVERITIES)
+"""The conditions that these are, such as "camera-1", hardly different, to "camera-5"."""
+
+GROUPS = {"all": tuple(CONDITIONS), "challenges": ("correct", *WORLDS)}
+"""Names that stand for several conditions."""
+
+OTHER_WORLDS = ("pair", "relation", *DISTRACTORS, *(name for name in WORLDS if name.startswith("layout")))
 """Conditions whose scenes are not those of "correct"."""
+
+
+def meaning(condition: str) -> str:
+    """How it differs, in words; of an unknown one nothing."""
+    kind, _, severity = condition.rpartition("-")
+    if condition in CONDITIONS or kind not in CHALLENGES:
+        return CONDITIONS.get(condition, "")
+    return f"{CHALLENGES[kind]}, severity {severity} of {SEVERITIES[-1]}"
+
+
+def all_conditions() -> tuple[str, ...]:
+    """All conditions."""
+    return (*CONDITIONS, *WORLDS)
+
 
 _TASKS = {"relation": ("push", "move")}
 

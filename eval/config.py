@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 CONTROLS = ("correct", "null", "swap")
-ALL = "all"
 
 
 @dataclass(frozen=True)
@@ -16,8 +15,8 @@ class EvalConfig:
         suite: name of a suite in `envs/suites.py`.
         episodes: episodes in total for the condition "correct", spread evenly over the suite's tasks.
         control_episodes: the same for each other condition; None means as many as `episodes`.
-        conditions: which of `envs.conditions.CONDITIONS` to run, or "all". The same scenes serve those that change the
-            words alone, so they can be compared in pairs.
+        conditions: which of `envs.conditions` to run; "all" is every way to instruct, "challenges" every challenge. The
+            same scenes serve those that change the words alone, so they can be compared in pairs.
         workers: processes, each with one thread. Changes how long it takes, never what comes out.
         videos: episodes to film, failures and successes of every condition.
         exec_horizon: actions of a chunk carried out before the policy looks again; None takes the policy's own.
@@ -36,14 +35,16 @@ class EvalConfig:
     def __post_init__(self) -> None:
         if not 0 < self.error_rate < 0.5:
             raise ValueError(f"eval.error_rate: found {self.error_rate}, wanted a number between 0 and 0.5")
-        from ..envs.conditions import CONDITIONS  # whose room brings Gymnasium
+        from ..envs.conditions import GROUPS, all_conditions  # whose room brings Gymnasium
 
-        if self.conditions == (ALL,):
-            object.__setattr__(self, "conditions", tuple(CONDITIONS))
-        unknown = [condition for condition in self.conditions if condition not in CONDITIONS]
+        there = (*all_conditions(), *GROUPS)
+        named = [each for name in self.conditions for each in GROUPS.get(name, (name,))]
+        if any(name in GROUPS for name in self.conditions):
+            object.__setattr__(self, "conditions", tuple(dict.fromkeys(named)))
+        unknown = [condition for condition in self.conditions if condition not in there]
         if unknown or not self.conditions or len(set(self.conditions)) != len(self.conditions):
             raise ValueError(
-                f"eval.conditions: found {list(self.conditions)}, wanted one or more of {list(CONDITIONS)}, each once"
+                f"eval.conditions: found {list(self.conditions)}, wanted one or more of {list(there)}, each once"
             )
         if "correct" not in self.conditions:
             raise ValueError(

@@ -15,7 +15,7 @@ from typing import Any
 
 import jinja2
 
-from ..envs.conditions import CONDITIONS
+from ..envs.conditions import meaning
 from .charts import curve
 from .config import CONTROLS
 from .instructions import NOTHING_TO_DO
@@ -141,7 +141,7 @@ def conditions(summary: dict[str, Any]) -> list[dict[str, Any]]:
     return [
         _interval(name, values["success_rate"], values["success_ci95"], values["episodes"])
         | {
-            "meaning": CONDITIONS.get(name, ""),
+            "meaning": meaning(name),
             "nothing_to_do": name in NOTHING_TO_DO,
             "score": values.get("grounding_score"),
             "shares": {what: values[f"acted_on_{what}"] for what in ACTED_ON},
@@ -248,7 +248,7 @@ def _clip(clip: Clip, folder: Path) -> dict[str, Any]:
 
     return {
         "clip": clip,
-        "condition": _CONDITION_NAMES.get(clip.condition, CONDITIONS.get(clip.condition, clip.condition)),
+        "condition": _CONDITION_NAMES.get(clip.condition, meaning(clip.condition)),
         "outcome": outcome(clip.success, clip.steps),
         "film": data_uri(clip.film, "image/webp"),
         "strip": data_uri(clip.strip, "image/png"),

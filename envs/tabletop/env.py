@@ -16,14 +16,15 @@ import numpy as np
 from ...datasets.language import language_of
 from ...datasets.spec import ActionSpec, CameraSpec, EnvSpec, ProprioSpec, camera_stream
 from ...datasets.subgoals import subgoal
-from ..conditions import CHANGE_STEP, CONDITIONS, DISTRACTORS, allows
+from ..conditions import CHANGE_STEP, DISTRACTORS, all_conditions, allows
 from .arm import FINGER_TRAVEL, JOINTS
 from .asking import Asked, UnaskableError, ask, characters
+from .challenges import Challenge
 from .control import CartesianController, tool_yaw
 from .goals import VERBS, Goal, all_goals, targets
 from .grammar import PHRASINGS
 from .predicates import LeftAlone, SuccessMonitor
-from .scene import sample_scene
+from .scene import Region, sample_scene
 from .splits import HELD_OUT_PAIRS, HELD_OUT_RELATIONS, SPLITS
 from .state import History, ObjectState, StateReader, update_history
 from .world import HOME_QPOS, TIMESTEP, world_xml
@@ -48,6 +49,7 @@ _SETTLE_STEPS = 20
 _START_JITTER = 0.03  # radians, each joint
 _TEXT_LENGTH = 200
 _SCENES_TRIED = 50
+_START_STEPS = 4
 
 
 def _characters() -> str:
@@ -133,6 +135,7 @@ class TabletopEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         def rng(purpose: int) -> np.random.Generator:
             return np.random.default_rng((episode_seed, VERBS.index(task), purpose))
 
+        self._challenge = Challenge.of(condition, (episode_seed, VERBS.index(task), 4))
         asked = self._draw_and_ask(task, condition, rng, objects)
         if "instruction" in options:
             asked = replace(asked, text=str(options["instruction"]), earlier=None)
@@ -223,9 +226,10 @@ class TabletopEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
     ) -> Asked:
         """Draws the scene; where it has nothing to ask about under the condition, which is seldom, the next one."""
         distractors = int(condition[-1]) if condition in DISTRACTORS else None
+        region = self._challenge.region(Region()) if self._challenge else Region()
         scenes, world, words = rng(0), rng(2), rng(3)
         for _ in range(_SCENES_TRIED):
-            drawn = sample_scene(task, scenes, self._allowed(condition), objects, distractors)
+            drawn = sample_scene(task, scenes, self._allowed(condition), objects, distractors, region)
             self.objects, self.original_goal = drawn
             with suppress(UnaskableError):
                 return ask(
@@ -234,16 +238,21 @@ class TabletopEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         raise RuntimeError(f"task {task!r}, condition {condition!r}: nothing to ask in {_SCENES_TRIED} scenes")
 
     def _build(self, rng: np.random.Generator) -> None:
-        self.model = mujoco.MjModel.from_xml_string(world_xml(self.objects))
+        challenge = self._challenge
+        self.model = mujoco.MjModel.from_xml_string(world_xml(self.objects, challenge.bodies() if challenge else ""))
+        if challenge:
+            challenge.alter(self.model)
         self.data = mujoco.MjData(self.model)
         self._renderer = SceneRenderer(self.model)
         self._reader = StateReader(self.model, self.objects)
         self._tool = self.model.site("tool").id
         joints = HOME_QPOS[:7] + rng.uniform(-_START_JITTER, _START_JITTER, 7)
         self._controller.reset(joints)
-        joints = self._controller.step(
-            np.zeros(3), -self._controller.yaw, self._controller.position
-        )  # tool upright again
+        shift = challenge.start() if challenge else np.zeros(3)
+        # Upright again; where it is to begin farther away than the command may run ahead, in several steps.
+        for _ in range(_START_STEPS if shift.any() else 1):
+            part = shift / _START_STEPS
+            joints = self._controller.step(part, -self._controller.yaw, self._controller.position)
         self.data.qpos[:7], self.data.qpos[7:9] = joints, HOME_QPOS[7:]
         self.data.ctrl[:7], self.data.ctrl[7] = joints, FINGER_TRAVEL
         mujoco.mj_step(self.model, self.data, _SETTLE_STEPS)
@@ -262,10 +271,13 @@ class TabletopEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
 
     def _assemble(self) -> dict[str, Any]:
         yaw = self.tool_yaw
-        proprio = (*self.tool_position, np.sin(yaw), np.cos(yaw), self.gripper_opening, *self.data.qpos[:7])
+        values = (*self.tool_position, np.sin(yaw), np.cos(yaw), self.gripper_opening, *self.data.qpos[:7])
+        images, proprio = self._images, np.asarray(values, np.float32)
+        if self._challenge:
+            images, proprio = self._challenge.see(images, proprio, self._steps)
         return {
-            **{camera_stream(name): self._images[name] for name in CAMERAS},
-            "proprio": np.asarray(proprio, np.float32),
+            **{camera_stream(name): images[name] for name in CAMERAS},
+            "proprio": proprio,
             "instruction": self.instruction,
         }
 
@@ -314,8 +326,10 @@ class TabletopEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         )
         if task not in VERBS:
             raise ValueError(f"reset option 'task': found {task!r}, wanted one of {', '.join(VERBS)}")
-        if condition not in CONDITIONS:
-            raise ValueError(f"reset option 'condition': found {condition!r}, wanted one of {', '.join(CONDITIONS)}")
+        if condition not in all_conditions():
+            raise ValueError(
+                f"reset option 'condition': found {condition!r}, wanted one of {', '.join(all_conditions())}"
+            )
         if not allows(condition, task):
             raise ValueError(f"reset option 'condition': found {condition!r} for {task!r}, which has no such goal")
         if objects is not None and not 3 <= objects <= 6:

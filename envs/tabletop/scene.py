@@ -26,6 +26,24 @@ _LANE_BEFORE, _LANE_AFTER, _LANE_HALF_WIDTH = 0.07, 0.10, 0.055
 
 
 @dataclass(frozen=True)
+class Region:
+    """Where an object's centre may lie: a rectangle (x, y in metres), without another one where `without` is given."""
+
+    low: tuple[float, float] = WORKSPACE_LOW
+    high: tuple[float, float] = WORKSPACE_HIGH
+    without: Region | None = None
+
+    def ring(self, margin: float) -> Region:
+        """What lies around it, up to that far away."""
+        low, high = ((self.low[0] - margin, self.low[1] - margin), (self.high[0] + margin, self.high[1] + margin))
+        return Region(low, high, self)
+
+    def __contains__(self, place: tuple[float, float]) -> bool:
+        inside = all(low <= value <= high for low, value, high in zip(self.low, place, self.high, strict=True))
+        return inside and (self.without is None or place not in self.without)
+
+
+@dataclass(frozen=True)
 class SceneObject:
     """One object as laid out: centre (x, y) in metres, yaw in radians."""
 
@@ -51,14 +69,16 @@ def sample_scene(
     allows: Callable[[Goal], bool],
     objects: int | None = None,
     distractors: int | None = None,
+    region: Region = Region(),
 ) -> tuple[tuple[SceneObject, ...], Goal]:
     """A scene and a goal for `verb` that is allowed.
 
-    It has three to six objects, or exactly `objects`, or those that the goal is about and so many `distractors`.
+    It has three to six objects, or exactly `objects`, or those that the goal is about and so many `distractors`. The
+    goal's object lies in `region`.
     """
     for _ in range(200):
         goal, cast = _sample_cast(verb, rng, allows, objects, distractors)
-        layout = _sample_layout(cast, goal, rng)
+        layout = _sample_layout(cast, goal, rng, region)
         if layout is not None:
             return layout, goal
     raise RuntimeError(
@@ -161,15 +181,18 @@ def _sample_cast(
     return goal, needed[: max(count, len(needed))]
 
 
-def _sample_layout(cast: Sequence[ObjectRef], goal: Goal, rng: np.random.Generator) -> tuple[SceneObject, ...] | None:
+def _sample_layout(
+    cast: Sequence[ObjectRef], goal: Goal, rng: np.random.Generator, region: Region
+) -> tuple[SceneObject, ...] | None:
     placed: list[SceneObject] = []
     # The widest first: a plate hardly finds room once the small things lie about.
     for ref in sorted(cast, key=lambda ref: -EXTENT[ref.shape].radius):
         for _ in range(60):
-            x, y = rng.uniform(WORKSPACE_LOW, WORKSPACE_HIGH)
+            where = region if ref == goal.target else Region()
+            x, y = rng.uniform(where.low, where.high)
             yaw = rng.uniform(-pi / 4, pi / 4)
             candidate = SceneObject(ref.name, ref.colour, ref.shape, float(x), float(y), float(yaw))
-            if all(_gap(candidate, other) > FINGER_CLEARANCE for other in placed):
+            if (candidate.x, candidate.y) in where and all(_gap(candidate, o) > FINGER_CLEARANCE for o in placed):
                 placed.append(candidate)
                 break
         else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from .arm import HOME, arm_actuators, arm_body, arm_defaults
 from .objects import object_body
@@ -13,27 +14,32 @@ from .scene import SceneObject
 TIMESTEP = 0.005  # seconds
 TABLE_HALF = (0.30, 0.42)  # metres, along x and y
 TABLE_CENTRE = (0.50, 0.0)
+TABLE_RGB = (0.76, 0.66, 0.54)
 
 
-def _look_at(eye: Sequence[float], target: Sequence[float], up: Sequence[float]) -> str:
-    """MJCF `xyaxes` of a camera at `eye` whose centre sees `target` (a camera looks along its -z axis)."""
-    backward = np.subtract(eye, target, dtype=float)
+def look_at(eye: ArrayLike, target: ArrayLike, up: ArrayLike) -> np.ndarray:
+    """Axes x, y and z of a camera at `eye` whose centre sees `target` (it looks along its -z axis): [3, 3], rows."""
+    backward = np.asarray(eye, float) - np.asarray(target, float)
     backward /= np.linalg.norm(backward)
-    right = np.cross(up, backward)
+    right = np.cross(np.asarray(up, float), backward)
     right /= np.linalg.norm(right)
-    return " ".join(f"{value:.6f}" for value in (*right, *np.cross(backward, right)))
+    return np.stack([right, np.cross(backward, right), backward])
+
+
+def _xyaxes(eye: Sequence[float], target: Sequence[float], up: Sequence[float]) -> str:
+    return " ".join(f"{value:.6f}" for value in look_at(eye, target, up)[:2].flatten())
 
 
 # The front camera faces the robot from across the table: image left is -y, image right +y, nearer is +x.
-_FRONT_EYE, _FRONT_TARGET = (1.02, 0.0, 0.60), (0.46, 0.0, 0.05)
+FRONT_EYE, FRONT_TARGET = (1.02, 0.0, 0.60), (0.46, 0.0, 0.05)
 FRONT_CAMERA = (
-    f'<camera name="front" pos="{_FRONT_EYE[0]} {_FRONT_EYE[1]} {_FRONT_EYE[2]}" '
-    f'xyaxes="{_look_at(_FRONT_EYE, _FRONT_TARGET, (0, 0, 1))}" fovy="40"/>'
+    f'<camera name="front" pos="{FRONT_EYE[0]} {FRONT_EYE[1]} {FRONT_EYE[2]}" '
+    f'xyaxes="{_xyaxes(FRONT_EYE, FRONT_TARGET, (0, 0, 1))}" fovy="40"/>'
 )
 _WRIST_EYE, _WRIST_TARGET = (0.075, 0.0, 0.01), (0.01, 0.0, 0.20)
 WRIST_CAMERA = (
     f'<camera name="wrist" pos="{_WRIST_EYE[0]} {_WRIST_EYE[1]} {_WRIST_EYE[2]}" '
-    f'xyaxes="{_look_at(_WRIST_EYE, _WRIST_TARGET, (1, 0, 0))}" fovy="78"/>'
+    f'xyaxes="{_xyaxes(_WRIST_EYE, _WRIST_TARGET, (1, 0, 0))}" fovy="78"/>'
 )
 
 
@@ -43,8 +49,8 @@ def arm_xml() -> str:
     return f"<mujoco>{compiler}<default>{arm_defaults()}</default><worldbody>{arm_body()}</worldbody></mujoco>"
 
 
-def world_xml(objects: Sequence[SceneObject]) -> str:
-    """MJCF of the whole scene.
+def world_xml(objects: Sequence[SceneObject], more: str = "") -> str:
+    """MJCF of the whole scene, and of what else is to be seen in it.
 
     Shadows and multisampling are off and curved surfaces coarse: rendering is vertex-bound. Things rest on a plane,
     whose contacts are exact and cheap (a box under a cylinder goes through the general convex collider); the table top
@@ -72,11 +78,12 @@ def world_xml(objects: Sequence[SceneObject]) -> str:
   {FRONT_CAMERA}
   <geom name="table_top" type="box" pos="{TABLE_CENTRE[0]} {TABLE_CENTRE[1]} -0.02"
         size="{TABLE_HALF[0]} {TABLE_HALF[1]} 0.02"
-        contype="0" conaffinity="0" rgba="0.76 0.66 0.54 1"/>
+        contype="0" conaffinity="0" rgba="{TABLE_RGB[0]} {TABLE_RGB[1]} {TABLE_RGB[2]} 1"/>
   <geom name="table" type="plane" size="2 2 0.1" friction="0.9 0.01 0.0012" solref="0.01 1" group="5"/>
   <geom name="floor" type="plane" pos="0 0 -0.45" size="3 3 0.1" contype="0" conaffinity="0" rgba="0.55 0.58 0.62 1"/>
   {arm_body(WRIST_CAMERA)}
   {bodies}
+  {more}
 </worldbody>
 {arm_actuators()}
 </mujoco>"""

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from deixis.envs.conditions import CONDITIONS
+from deixis.envs.conditions import CONDITIONS, WORLDS
 from deixis.envs.suites import suite_named
 from deixis.eval.config import EvalConfig
 from deixis.eval.instructions import DEFINITIONS, INDEXED, NOTHING_TO_DO, by_condition, instruction_following_index
@@ -82,6 +82,8 @@ def test_all_conditions_can_be_asked_for_at_once() -> None:
     jobs = plan(suite_named("tabletop-demo"), config)
     assert len(jobs) == 6 + 3 * (len(CONDITIONS) - 1)
     assert {job.task for job in jobs if job.condition == "relation"} == {"push"}
+    both = EvalConfig(conditions=("all", "challenges", "null")).conditions
+    assert both == (*CONDITIONS, *WORLDS), "each once"
     with pytest.raises(ValueError, match="none of the tasks of suite 'pusht-state'"):
         plan(suite_named("pusht-state"), replace(config, conditions=("correct", "relation")))
     with pytest.raises(ValueError, match=r"eval\.conditions: found"):
