@@ -140,6 +140,36 @@ def dots(values: Sequence[float | None], label: str, wrong: Sequence[bool]) -> M
     return _svg(shapes, f"{label} of {len(values)} episodes, {sum(wrong)} of them wrong")
 
 
+def by_severity(rates: Sequence[float], intervals: Sequence[tuple[float, float]], label: str) -> Markup:
+    """Success rates in [0, 1] with their intervals, from severity 0, the usual world, on."""
+    last = max(len(rates) - 1, 1)
+
+    def column(severity: float) -> float:
+        return _LEFT + 8 + (WIDTH - _LEFT - _RIGHT - 16) * severity / last
+
+    def row(rate: float) -> float:
+        return HEIGHT - _BOTTOM - (HEIGHT - _TOP - _BOTTOM) * rate
+
+    shapes = []
+    for tick in (0.0, 0.5, 1.0):
+        height = f"{row(tick):.1f}"
+        shapes.append(f'<line class="grid" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{height}" y2="{height}"/>')
+        shapes.append(
+            f'<text class="tick" x="{_LEFT - 6}" y="{height}" dy="0.32em" text-anchor="end">{tick:.0%}</text>'
+        )
+    points = " ".join(f"{column(severity):.1f},{row(rate):.1f}" for severity, rate in enumerate(rates))
+    for severity, (low, high) in enumerate(intervals):
+        x = f"{column(severity):.1f}"
+        shapes.append(f'<line class="interval" x1="{x}" x2="{x}" y1="{row(low):.1f}" y2="{row(high):.1f}"/>')
+        shapes.append(f'<text class="tick" x="{x}" y="{HEIGHT - 8}" text-anchor="middle">{severity}</text>')
+    shapes.append(f'<polyline class="mean" points="{points}"/>')
+    for severity, rate in enumerate(rates):
+        title = f"<title>severity {severity}: {rate:.0%}</title>"
+        shapes.append(f'<circle class="end" cx="{column(severity):.1f}" cy="{row(rate):.1f}" r="3.5">{title}</circle>')
+    said = ", ".join(f"{rate:.0%}" for rate in rates)
+    return _svg(shapes, f"{label}: success {said} from severity 0 to {len(rates) - 1}")
+
+
 def _svg(shapes: Sequence[str], description: str) -> Markup:
     frame = f'class="curve" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{Markup.escape(description)}"'
     return Markup(f"<svg {frame}>{''.join(shapes)}</svg>")

@@ -15,8 +15,8 @@ from typing import Any
 
 import jinja2
 
-from ..envs.conditions import meaning
-from .charts import curve
+from ..envs.conditions import CHALLENGES, SEVERITIES, WORLDS, meaning
+from .charts import by_severity, curve
 from .config import CONTROLS
 from .instructions import NOTHING_TO_DO
 from .media import CLIP_FOLDER, Clip, outcome, read_index
@@ -64,6 +64,7 @@ def write_report(run_dir: Path | str) -> Path:
         tasks=[_interval(task, **values) for task, values in summary["per_task"].items()],
         controls=controls(summary),
         conditions=conditions(summary),
+        challenges=challenges(summary),
         acted_on=ACTED_ON,
         endings=ENDINGS,
         ended=[_endings_of(task, records) for task in summary["per_task"]],
@@ -135,7 +136,11 @@ def controls(summary: dict[str, Any]) -> list[dict[str, Any]]:
 
 def conditions(summary: dict[str, Any]) -> list[dict[str, Any]]:
     """Rows of the conditions' chart, where others than the controls were run: what was acted on, and success."""
-    found = {name: values for name, values in summary["conditions"].items() if "acted_on_named" in values}
+    found = {
+        name: values
+        for name, values in summary["conditions"].items()
+        if "acted_on_named" in values and name not in WORLDS
+    }
     if not set(found) - set(CONTROLS):
         return []
     return [
@@ -148,6 +153,21 @@ def conditions(summary: dict[str, Any]) -> list[dict[str, Any]]:
         }
         for name, values in found.items()
     ]
+
+
+def challenges(summary: dict[str, Any]) -> list[dict[str, Any]]:
+    """Charts of success over severity, of each challenge whose severities were all run."""
+    found, drawn = summary["conditions"], []
+    for kind, text in CHALLENGES.items():
+        names = ["correct", *(f"{kind}-{severity}" for severity in SEVERITIES)]
+        if all(name in found for name in names):
+            rates = [found[name]["success_rate"] for name in names]
+            svg = by_severity(rates, [found[name]["success_ci95"] for name in names], kind)
+            worst = f"{percent(rates[-1], 0)} at worst"
+            drawn.append(
+                {"name": kind, "text": text, "last": worst, "svg": svg, "episodes": found[names[-1]]["episodes"]}
+            )
+    return drawn
 
 
 def ending(record: EpisodeRecord) -> str:

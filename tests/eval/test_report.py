@@ -12,6 +12,7 @@ from deixis.eval.charts import curve, nice_ticks, running_mean
 from deixis.eval.media import Clip, write_index
 from deixis.eval.report import (
     ReportError,
+    challenges,
     conditions,
     controls,
     duration,
@@ -222,3 +223,15 @@ def test_every_condition_has_its_row_where_others_than_the_controls_were_run(mak
     assert "Told in other ways" in text and "another object is named as the one that is not meant" in text
     assert "idle right" in text and page.links == []
     assert conditions(summarise(records[:4], {})) == [], "nothing beside what the controls show"
+
+
+def test_a_challenge_is_drawn_where_all_its_severities_were_run(make_record, tmp_path):
+    names = ["correct", *(f"light-{severity}" for severity in range(1, 6)), "camera-1"]
+    records = [make_record("lift", i, name, success=i < 6 - n) for n, name in enumerate(names) for i in range(6)]
+    write_table(records, tmp_path / "episodes.parquet")
+    drawn = challenges(summarise(records, {}))
+    assert [chart["name"] for chart in drawn] == ["light"]
+    assert "light: success 100%, 83%, 67%, 50%, 33%, 17% from severity 0 to 5" in drawn[0]["svg"]
+    assert drawn[0]["svg"].count("<circle") == 6 and drawn[0]["last"] == "17% at worst"
+    assert "Where the world differs from training" in (text := write_report(tmp_path).read_text("utf-8"))
+    assert Page(text).links == [] and "Told in other ways" not in text
