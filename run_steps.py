@@ -51,7 +51,15 @@ PRODUCTS = (
         "timings.json",
         "record.json",
     ),
-    *("collapse.parquet", "collapse.json", "alignment.json", "comparison.parquet", "comparison.json"),
+    *(
+        "collapse.parquet",
+        "collapse.json",
+        "alignment.json",
+        "comparison.parquet",
+        "comparison.json",
+        "chains.parquet",
+        "chains.json",
+    ),
 )
 """Everything that the steps of a run leave in its folder."""
 
@@ -242,6 +250,19 @@ def against(config: RunConfig, command: Sequence[str], checkpoint: str | None, o
     found = judge_against(*folders, config.eval, out)
     show_comparison(found, (str(folders[0]), str(folders[1])))
     _write_found(found, command, Path(record) if record else out / "comparison.json")
+
+
+def chains(config: RunConfig, command: Sequence[str], checkpoint: str | None, count: str, record: str | None) -> None:
+    """Give five instructions in a row without a reset, and count how many are carried out."""
+    from .eval.chains import judge_chains, show_chains
+
+    if not count.isdigit() or not int(count):
+        raise StepError(f"--chains: found {count!r}, wanted a whole number of at least 1")
+    out = Path(config.out)
+    folder = _existing(checkpoint or out / "policy", "deixis train")
+    found = judge_chains(folder, int(count), config.eval, out)
+    show_chains(found)
+    _write_found(found, command, Path(record) if record else out / "chains.json")
 
 
 def plan(config: RunConfig, difference: str) -> None:

@@ -9,15 +9,17 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import gymnasium
 import numpy as np
 import torch
+from torch import Tensor
 
 from ..datasets.spec import EnvSpec, camera_stream
 from ..envs.suites import Suite
-from ..policies.interfaces import Observation
+from ..policies.config import PolicyConfig
+from ..policies.interfaces import Generators, Observation
 from ..policies.policy import Policy
 from .results import EpisodeRecord
 
@@ -67,76 +69,145 @@ def run_episode(
     on_say: called with every sub-goal that the policy says before it acts; what it says is compared with what the
     environment's own expert would be about, where there is one (`subgoal()`).
     """
-    horizon = exec_horizon or policy.config.exec_horizon
-    if horizon > policy.config.action_horizon:
-        raise ValueError(
-            f"exec_horizon: found {horizon}, wanted at most the {policy.config.action_horizon} actions of a chunk"
-        )
-    cameras, obs_horizon = tuple(policy.cameras), policy.config.obs_horizon
-    # An environment that can skip rendering is told which steps nobody will look at.
-    set_observing: Callable[[bool], None] = getattr(env.unwrapped, "set_observing", lambda observing: None)
-    generator = torch.Generator().manual_seed(suite.policy_seed(task, index))
-    seed = suite.episode_seed(task, index)
+    player = Player(env, policy, suite, exec_horizon, on_step, through, on_say)
+    started, seed = time.perf_counter(), suite.episode_seed(task, index)
+    player.begin(seed, {"task": task, "condition": condition}, suite.policy_seed(task, index))
+    player.follow()
+    return player.record(task, index, seed, condition, policy_hash, versions, time.perf_counter() - started)
 
-    started = time.perf_counter()
-    set_observing(True)
-    observation, info = env.reset(seed=seed, options={"task": task, "condition": condition})
-    if on_step:
-        on_step()
-    history = deque([visible(observation, cameras)] * obs_horizon, maxlen=obs_horizon)
-    steps, over = 0, False
-    truth: Callable[[], str] | None = getattr(env.unwrapped, "subgoal", None)
-    said, right = 0, 0
-    while not over:
-        seen_now = build_observation(history, observation["instruction"])  # which may change on the way
-        if through:
-            seen_now = through(seen_now)
-        told: dict[str, Any] = {}
-        if policy.config.subgoals and (subgoals := policy.say(seen_now)):
-            said, right = said + 1, right + (truth is not None and subgoals[0] == truth())
-            if on_say:
-                on_say(subgoals[0])
-            told["subgoals"] = subgoals
-        chunk = policy.act(seen_now, [generator], **told)[0].cpu().numpy()
-        for number, action in enumerate(chunk[:horizon], 1):
-            seen = number > horizon - obs_horizon
-            set_observing(seen)
-            observation, _, terminated, truncated, info = env.step(action)
-            steps += 1
-            if on_step:
-                on_step()
-            if seen:
-                history.append(visible(observation, cameras))
-            over = bool(terminated or truncated or steps == suite.max_steps)
-            if over:
-                break
-    set_observing(True)
-    success, goal = bool(info["success"]), info.get("goal", {})
-    return EpisodeRecord(
-        suite=suite.name,
-        task=task,
-        index=index,
-        seed=seed,
-        condition=condition,
-        instruction=info.get("instruction", observation["instruction"]),
-        success=success,
-        score=float(info.get("score", success)),
-        steps=steps,
-        target=goal.get("target", ""),
-        original_target=info.get("original_goal", goal).get("target", ""),
-        original_success=info.get("original_success"),
-        lure=info.get("lure"),
-        choices=info.get("choices"),
-        first_touched=info.get("first_touched"),
-        first_grasped=info.get("first_grasped"),
-        first_moved=info.get("first_moved"),
-        predicates={name: _plain(value) for name, value in info["predicates"].items()},
-        subgoals=said if said and truth is not None else None,
-        subgoals_right=right if said and truth is not None else None,
-        policy_hash=policy_hash,
-        versions=dict(versions),
-        wall_s=time.perf_counter() - started,
-    )
+
+class Acting(Protocol):
+    """What of a policy it takes to play."""
+
+    config: PolicyConfig
+    cameras: dict[str, tuple[int, int]]
+
+    def act(
+        self, observation: Observation, generators: Generators = None, subgoals: Sequence[str] | None = None
+    ) -> Tensor: ...
+    def say(self, observation: Observation) -> list[str] | None: ...
+
+
+class Player:
+    """A policy in one world: what it has seen, and the noise it draws on, for as long as the world lasts.
+
+    Arguments as those of `run_episode`.
+
+    Attributes:
+        info: what the environment says of the present.
+        steps: control steps since the present instruction.
+    """
+
+    def __init__(
+        self,
+        env: gymnasium.Env,
+        policy: Acting,
+        suite: Suite,
+        exec_horizon: int | None = None,
+        on_step: Callable[[], None] | None = None,
+        through: Callable[[Observation], Observation] | None = None,
+        on_say: Callable[[str], None] | None = None,
+    ) -> None:
+        self.env, self.policy, self.suite = env, policy, suite
+        self.horizon = exec_horizon or policy.config.exec_horizon
+        if self.horizon > policy.config.action_horizon:
+            raise ValueError(
+                f"exec_horizon: found {self.horizon}, wanted at most the {policy.config.action_horizon} actions of a "
+                "chunk"
+            )
+        self._on_step, self._through, self._on_say = on_step, through, on_say
+        # An environment that can skip rendering is told which steps nobody will look at.
+        self._set_observing = getattr(env.unwrapped, "set_observing", lambda observing: None)
+        self._truth: Callable[[], str] | None = getattr(env.unwrapped, "subgoal", None)
+
+    def begin(self, seed: int, options: Mapping[str, Any], noise: int) -> None:
+        """A world of this seed, and a policy that has seen nothing but its first moment; noise: seed of its own."""
+        self._generator = torch.Generator().manual_seed(noise)
+        self._set_observing(True)
+        observation, info = self.env.reset(seed=seed, options=dict(options))
+        if self._on_step:
+            self._on_step()
+        cameras, obs_horizon = tuple(self.policy.cameras), self.policy.config.obs_horizon
+        self._history = deque([visible(observation, cameras)] * obs_horizon, maxlen=obs_horizon)
+        self.go_on(observation, info)
+
+    def go_on(self, observation: Mapping[str, Any], info: dict[str, Any]) -> None:
+        """The same world with what may be another instruction; what has been seen stays known."""
+        self._observation, self.info = observation, info
+        self.steps = self._said = self._right = 0
+
+    def follow(self) -> None:
+        """Acts until the environment calls it over or the suite's step limit is reached."""
+        cameras, obs_horizon = tuple(self.policy.cameras), self.policy.config.obs_horizon
+        over = False
+        while not over:
+            for number, action in enumerate(self._decide(), 1):
+                seen = number > self.horizon - obs_horizon
+                self._set_observing(seen and bool(cameras))
+                self._observation, _, terminated, truncated, self.info = self.env.step(action)
+                self.steps += 1
+                if self._on_step:
+                    self._on_step()
+                if seen:
+                    self._history.append(visible(self._observation, cameras))
+                over = bool(terminated or truncated or self.steps == self.suite.max_steps)
+                if over:
+                    break
+        self._set_observing(True)
+
+    def _decide(self) -> np.ndarray:
+        """The actions to carry out before looking again [horizon, A]."""
+        seen = build_observation(self._history, self._observation["instruction"])  # which may change on the way
+        if self._through:
+            seen = self._through(seen)
+        subgoals = self.policy.say(seen) if self.policy.config.subgoals else None
+        if subgoals:
+            self._said += 1
+            self._right += self._truth is not None and subgoals[0] == self._truth()
+            if self._on_say:
+                self._on_say(subgoals[0])
+        told = {"subgoals": subgoals} if subgoals else {}
+        return self.policy.act(seen, [self._generator], **told)[0].cpu().numpy()[: self.horizon]
+
+    def record(
+        self,
+        task: str,
+        index: int,
+        seed: int,
+        condition: str,
+        policy_hash: str,
+        versions: Mapping[str, str],
+        wall_s: float,
+    ) -> EpisodeRecord:
+        """What happened since the present instruction."""
+        info = self.info
+        success, goal = bool(info["success"]), info.get("goal", {})
+        judged = bool(self._said) and self._truth is not None
+        return EpisodeRecord(
+            suite=self.suite.name,
+            task=task,
+            index=index,
+            seed=seed,
+            condition=condition,
+            instruction=info.get("instruction", self._observation["instruction"]),
+            success=success,
+            score=float(info.get("score", success)),
+            steps=self.steps,
+            target=goal.get("target", ""),
+            original_target=info.get("original_goal", goal).get("target", ""),
+            original_success=info.get("original_success"),
+            lure=info.get("lure"),
+            choices=info.get("choices"),
+            first_touched=info.get("first_touched"),
+            first_grasped=info.get("first_grasped"),
+            first_moved=info.get("first_moved"),
+            predicates={name: _plain(value) for name, value in info["predicates"].items()},
+            subgoals=self._said if judged else None,
+            subgoals_right=self._right if judged else None,
+            policy_hash=policy_hash,
+            versions=dict(versions),
+            wall_s=wall_s,
+        )
 
 
 def visible(observation: Mapping[str, Any], cameras: Sequence[str]) -> dict[str, np.ndarray]:

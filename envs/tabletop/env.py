@@ -24,7 +24,7 @@ from .control import CartesianController, tool_yaw
 from .goals import VERBS, Goal, all_goals, targets
 from .grammar import PHRASINGS
 from .predicates import LeftAlone, SuccessMonitor
-from .scene import Region, sample_scene
+from .scene import Region, is_feasible, other_goals, sample_scene
 from .splits import HELD_OUT_PAIRS, HELD_OUT_RELATIONS, SPLITS
 from .state import History, ObjectState, StateReader, update_history
 from .world import HOME_QPOS, TIMESTEP, world_xml
@@ -50,6 +50,7 @@ _START_JITTER = 0.03  # radians, each joint
 _TEXT_LENGTH = 200
 _SCENES_TRIED = 50
 _START_STEPS = 4
+_UPRIGHT = 0.9  # cosine of the tilt at which a thing still stands
 
 
 def _characters() -> str:
@@ -135,18 +136,14 @@ class TabletopEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         def rng(purpose: int) -> np.random.Generator:
             return np.random.default_rng((episode_seed, VERBS.index(task), purpose))
 
+        self.episode_seed, self.condition = episode_seed, condition
         self._challenge = Challenge.of(condition, (episode_seed, VERBS.index(task), 4))
         asked = self._draw_and_ask(task, condition, rng, objects)
         if "instruction" in options:
             asked = replace(asked, text=str(options["instruction"]), earlier=None)
-        self._asked = asked
-        self.goal, self.instruction = asked.goal or self.original_goal, asked.earlier or asked.text
-        self._steps = 0
+        self.asked = asked
         self._build(rng(1))
-        self.monitor = SuccessMonitor(self.goal) if asked.goal else LeftAlone()
-        self._original = SuccessMonitor(self.original_goal)
-        self.history, self.success = History(), not asked.goal
-        self.states = self._reader.read(self.data)
+        self._begin_goal(asked.goal)
         return self.observe(), self._info()
 
     def step(self, action: np.ndarray) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
@@ -154,18 +151,20 @@ class TabletopEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         before = self.data.ctrl[:7].copy()
         joints = self._controller.step(action[:3], action[3], self.data.site_xpos[self._tool])
         self.data.ctrl[7] = (action[4] + 1.0) / 2.0 * FINGER_TRAVEL
+        touched: set[str] = set()
         for part in range(1, _RAMP + 1):
             self.data.ctrl[:7] = before + (joints - before) * (part / _RAMP)
             mujoco.mj_step(self.model, self.data, _SUBSTEPS // _RAMP)
+            touched |= self._reader.touched(self.data)
         # Kinematics of the state just reached: mj_step leaves those of the substep before.
         mujoco.mj_forward(self.model, self.data)
         self.states = self._reader.read(self.data)
-        update_history(self.history, self.states)
+        update_history(self.history, self.states, touched)
         self.success = self.monitor.update(self.states)
         self._original.update(self.states)
         self._steps += 1
         if self._steps >= CHANGE_STEP:
-            self.instruction = self._asked.text
+            self.instruction = self.asked.text
         over = self.monitor.over
         return self._observation(), float(self.success and over), over, False, self._info()
 
@@ -174,6 +173,30 @@ class TabletopEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         return self._renderer.rgb(self.data, "front", self._render_size, self._render_size)
 
     # ---- beside Gymnasium ----
+
+    def ask_next(self, task: str, number: int) -> tuple[dict[str, Any], dict[str, Any]] | None:
+        """Another instruction in the world as it is now: observation and info as `reset` gives them.
+
+        It asks for what can be done with what stands on the table, for `task` if that can be, else for another of the
+        environment's; None where nothing can. number: of the instruction in its chain, by which it is drawn.
+        """
+        rng = np.random.default_rng((self.episode_seed, 5, number))
+        standing = {s.name for s in self.states if s.on_table and (s.shape == "ball" or s.up[2] > _UPRIGHT)}
+        now = [
+            replace(o, x=float(state.position[0]), y=float(state.position[1]))
+            for o, state in zip(self.objects, self.states, strict=True)
+        ]
+        for verb in dict.fromkeys((task, *self.tasks)):
+            goals = other_goals(now, [verb], self.split, rng)
+            goals = [goal for goal in goals if goal.target.name in standing and is_feasible(now, goal)]
+            if goals:
+                goal = goals[int(rng.integers(len(goals)))]
+                text = self.split.sample_instruction(goal, rng, self.languages, heldout=self.held_out_phrasings)
+                self.asked, self.original_goal = Asked(text, goal, goal.target.name), goal
+                self._reader.start_here(self.data)
+                self._begin_goal(goal)
+                return self.observe(), self._info()
+        return None
 
     def set_observing(self, observing: bool) -> None:
         """With `False`, `step` returns the last rendered images again: for steps whose images nobody looks at."""
@@ -237,6 +260,14 @@ class TabletopEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
                 )
         raise RuntimeError(f"task {task!r}, condition {condition!r}: nothing to ask in {_SCENES_TRIED} scenes")
 
+    def _begin_goal(self, goal: Goal | None) -> None:
+        """Judges from now on what has just been asked; no goal asks for what is not there."""
+        self.goal, self.instruction = goal or self.original_goal, self.asked.earlier or self.asked.text
+        self.monitor = SuccessMonitor(goal) if goal else LeftAlone()
+        self._original = SuccessMonitor(self.original_goal)
+        self.history, self.success, self._steps = History(), goal is None, 0
+        self.states = self._reader.read(self.data)
+
     def _build(self, rng: np.random.Generator) -> None:
         challenge = self._challenge
         self.model = mujoco.MjModel.from_xml_string(world_xml(self.objects, challenge.bodies() if challenge else ""))
@@ -289,12 +320,12 @@ class TabletopEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
             "first_grasped": self.history.first_grasped,
             "first_moved": self.history.first_moved,
             "scene": [o.to_dict() for o in self.objects],
-            "goal": {**self.goal.to_dict(), "target": self._asked.named},
+            "goal": {**self.goal.to_dict(), "target": self.asked.named},
             "original_goal": self.original_goal.to_dict(),
             "original_success": self._original.over,
-            "lure": self._asked.lure,
+            "lure": self.asked.lure,
             "choices": sum(item.shape in targets(self.goal.verb) for item in self.objects),
-            "instruction": " → ".join(text for text in (self._asked.earlier, self._asked.text) if text is not None),
+            "instruction": " → ".join(text for text in (self.asked.earlier, self.asked.text) if text is not None),
         }
 
     def _allowed(self, condition: str) -> Callable[[Goal], bool]:

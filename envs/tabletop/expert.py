@@ -7,11 +7,12 @@ is answered by the action that fits the new state: recoveries need no code of th
 from __future__ import annotations
 
 from math import pi
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from .env import ACTION, TabletopEnv
+from .env import ACTION
+from .goals import Goal
 from .objects import EXTENT
 from .scene import SIDES, move_destination
 from .state import ObjectState
@@ -27,6 +28,20 @@ _FUNNEL = (0.006, 0.035)  # metres off the vertical at which the hand is all the
 _YAW_LEVER = 0.05  # metres: a radian of wrong turn counts like this much distance
 
 
+class World(Protocol):
+    """What the expert goes by: the environment, or what somebody takes for it."""
+
+    @property
+    def goal(self) -> Goal: ...
+    @property
+    def tool_position(self) -> np.ndarray: ...
+    @property
+    def tool_yaw(self) -> float: ...
+    @property
+    def gripper_opening(self) -> float: ...
+    def object_state(self, name: str) -> ObjectState: ...
+
+
 class Step(NamedTuple):
     """What the expert does: a clean action [5] (units of `env_spec.action`), and the phase (`PHASES`) it belongs to."""
 
@@ -34,12 +49,12 @@ class Step(NamedTuple):
     phase: str
 
 
-def expert_action(env: TabletopEnv) -> np.ndarray:
+def expert_action(env: World) -> np.ndarray:
     """The expert's clean action [5] for the environment's present state and goal (units of `env_spec.action`)."""
     return expert_step(env).action
 
 
-def expert_step(env: TabletopEnv) -> Step:
+def expert_step(env: World) -> Step:
     """As `expert_action`, and what it is about."""
     target = env.object_state(env.goal.target.name)
     verb = env.goal.verb
@@ -52,7 +67,7 @@ def expert_step(env: TabletopEnv) -> Step:
     return _put(env, target)
 
 
-def _action(env: TabletopEnv, goal: np.ndarray, gripper: float, yaw: float, speed: float = _MAX_STEP) -> np.ndarray:
+def _action(env: World, goal: np.ndarray, gripper: float, yaw: float, speed: float = _MAX_STEP) -> np.ndarray:
     """Move the tool towards `goal` (metres [3]) by at most `speed` (metres a step), upwards before sideways."""
     step = goal - env.tool_position
     step[:2] *= np.clip(1.5 - step[2] / 0.04, 0.0, 1.0)  # below its height, the hand rises before it sweeps things away
@@ -81,7 +96,7 @@ def _at(position: np.ndarray, height: float) -> np.ndarray:
     return np.array((position[0], position[1], height))
 
 
-def _touch(env: TabletopEnv, target: ObjectState) -> Step:
+def _touch(env: World, target: ObjectState) -> Step:
     top, away = (
         float(target.position[2]) + EXTENT[target.shape].half_height,
         _distance(env.tool_position, target.position),
@@ -90,7 +105,7 @@ def _touch(env: TabletopEnv, target: ObjectState) -> Step:
     return Step(action, _approach(away))
 
 
-def _lift(env: TabletopEnv, target: ObjectState) -> Step:
+def _lift(env: World, target: ObjectState) -> Step:
     if target.held:
         return Step(_action(env, env.tool_position + (0, 0, 0.04), CLOSED, env.tool_yaw), "raise")
     return _grasp(env, target)
@@ -101,7 +116,7 @@ def _approach(away: float) -> str:
     return "above" if away > _FUNNEL[1] else "down"
 
 
-def _grasp(env: TabletopEnv, target: ObjectState) -> Step:
+def _grasp(env: World, target: ObjectState) -> Step:
     """Over the object with an open hand, down, and close."""
     # A cube is gripped by its nearest faces; round things need no turn.
     yaw = (target.yaw + pi / 4) % (pi / 2) - pi / 4 if target.shape == "cube" else 0.0
@@ -114,7 +129,7 @@ def _grasp(env: TabletopEnv, target: ObjectState) -> Step:
     return Step(_action(env, goal, OPEN, yaw), _approach(away))
 
 
-def _destination(env: TabletopEnv) -> tuple[np.ndarray, float]:
+def _destination(env: World) -> tuple[np.ndarray, float]:
     """Where the target goes: xy (metres [2]) and the height of the surface it is let down on (metres)."""
     goal = env.goal
     if goal.reference is None:
@@ -125,7 +140,7 @@ def _destination(env: TabletopEnv) -> tuple[np.ndarray, float]:
     return reference.position[:2].copy(), float(reference.position[2]) + EXTENT[reference.shape].half_height
 
 
-def _put(env: TabletopEnv, target: ObjectState) -> Step:
+def _put(env: World, target: ObjectState) -> Step:
     """Place, stack and move: grasp, carry high, let down, let go, and leave upwards."""
     place, surface = _destination(env)
     tool, off, clearance = env.tool_position, _distance(target.position, place), target.bottom - surface
@@ -145,7 +160,7 @@ def _put(env: TabletopEnv, target: ObjectState) -> Step:
     return Step(_action(env, goal, CLOSED, env.tool_yaw), "carry" if off > _FUNNEL[1] else "lower")
 
 
-def _push(env: TabletopEnv, target: ObjectState) -> Step:
+def _push(env: World, target: ObjectState) -> Step:
     """Behind the object with a closed hand, down, and forward; the hand's broad side leads."""
     ux, uy = SIDES[str(env.goal.relation)]
     forward, across = np.array((ux, uy)), np.array((-uy, ux))

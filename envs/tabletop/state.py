@@ -5,7 +5,7 @@ Success predicates, the expert and the evaluation read it; a policy never does.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 import mujoco
@@ -77,6 +77,10 @@ class StateReader:
                 self._owner[geom] = self._table
         self._start = np.array([[o.x, o.y, EXTENT[o.shape].half_height] for o in objects])
 
+    def start_here(self, data: mujoco.MjData) -> None:
+        """Takes where things are now for where they start."""
+        self._start = data.xpos[self._body].copy()
+
     def read(self, data: mujoco.MjData) -> tuple[ObjectState, ...]:
         """State of every object now, in the scene's order."""
         pairs = self.contacts(data)
@@ -102,6 +106,11 @@ class StateReader:
             )
         return tuple(states)
 
+    def touched(self, data: mujoco.MjData) -> set[str]:
+        """Objects that the hand touches now, by name."""
+        hand = {self._left, self._right, self._robot}
+        return {self._objects[index].name for index, partners in self.contacts(data).items() if partners & hand}
+
     def contacts(self, data: mujoco.MjData) -> dict[int, set[int]]:
         """Object index -> owners (object indices or codes) it touches now."""
         pairs: dict[int, set[int]] = {}
@@ -123,10 +132,13 @@ def is_moved(state: ObjectState) -> bool:
     return float(np.linalg.norm(state.position - state.start)) > MOVED
 
 
-def update_history(history: History, states: Sequence[ObjectState]) -> None:
-    """Note the first object touched, grasped (both fingers, off the table) and moved (`MOVED`) by the robot."""
+def update_history(history: History, states: Sequence[ObjectState], touched: Collection[str] = ()) -> None:
+    """Note the first object touched, grasped (both fingers, off the table) and moved (`MOVED`) by the robot.
+
+    touched: objects that it touched on the way to these states: what slides away is touched for a moment only.
+    """
     for state in states:
-        if state.touched:
+        if state.touched or state.name in touched:
             history.touched.add(state.name)
             history.first_touched = history.first_touched or state.name
         if is_lifted(state) and history.first_grasped is None:
