@@ -25,7 +25,6 @@ from ..envs.tabletop.state import ObjectState
 from ..policies.config import PolicyConfig
 from ..policies.interfaces import Generators, Observation
 
-STAGES = ("perception", "understanding", "grounding", "planning", "execution")
 FAULTS: dict[str, tuple[str, str]] = {
     "deaf": ("understanding", "does what belongs to the scene, whatever it is told"),
     "verb-deaf": ("understanding", "does one and the same thing with the object it is told of"),

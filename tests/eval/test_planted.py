@@ -9,8 +9,9 @@ import pytest
 
 from deixis.envs.suites import suite_named
 from deixis.envs.tabletop.env import TabletopEnv
+from deixis.eval.attribution import STAGES
 from deixis.eval.instructions import by_condition
-from deixis.eval.planted import FAULTS, STAGES, PlantedPolicy
+from deixis.eval.planted import FAULTS, PlantedPolicy
 from deixis.eval.results import EpisodeRecord
 from deixis.eval.rollout import Player
 
