@@ -70,6 +70,7 @@ COMMANDS = {
             "checkpoint": "folder of a policy; left out, the run's policy",
             "--against": "folder of another policy: both run the same episodes, until it is sure which is better",
             "--chains": "run so many chains of five instructions without a reset, in place of episodes",
+            "--attribute": "find the stage that made so many of the run's failed episodes fail",
             "--plan": "print how many episodes show a difference of success rates, such as 0.1; runs nothing",
             **RECORD_OPTION,
         },
@@ -183,13 +184,14 @@ def _run_configured(name: str, rest: list[str], typed: list[str]) -> int:
 def _evaluate(config: RunConfig, typed: list[str], own: Mapping[str, Any]) -> None:
     from . import run_steps
 
-    asked = [name for name in ("collapse", "alignment", "against", "chains", "plan") if own[name]]
+    asked = [name for name in ("collapse", "alignment", "against", "chains", "attribute", "plan") if own[name]]
     if len(asked) > 1:
         raise ValueError(f"found {' and '.join(f'--{name}' for name in asked)}, wanted one at a time")
     if own["plan"]:
         run_steps.plan(config, own["plan"])
-    elif own["chains"]:
-        run_steps.chains(config, typed, own["checkpoint"], own["chains"], own["json"])
+    elif own["chains"] or own["attribute"]:
+        step = run_steps.chains if own["chains"] else run_steps.attribute
+        step(config, typed, own["checkpoint"], own["chains"] or own["attribute"], own["json"])
     elif own["against"]:
         run_steps.against(config, typed, own["checkpoint"], own["against"], own["json"])
     else:

@@ -256,13 +256,31 @@ def chains(config: RunConfig, command: Sequence[str], checkpoint: str | None, co
     """Give five instructions in a row without a reset, and count how many are carried out."""
     from .eval.chains import judge_chains, show_chains
 
-    if not count.isdigit() or not int(count):
-        raise StepError(f"--chains: found {count!r}, wanted a whole number of at least 1")
     out = Path(config.out)
     folder = _existing(checkpoint or out / "policy", "deixis train")
-    found = judge_chains(folder, int(count), config.eval, out)
+    found = judge_chains(folder, _count("--chains", count), config.eval, out)
     show_chains(found)
     _write_found(found, command, Path(record) if record else out / "chains.json")
+
+
+def attribute(
+    config: RunConfig, command: Sequence[str], checkpoint: str | None, count: str, record: str | None
+) -> None:
+    """Run failed episodes again with one stage replaced by the truth, and say which stage made them fail."""
+    from .eval.attribution import attribute_failures, show_causes
+
+    out = Path(config.out)
+    folder = _existing(checkpoint or out / "policy", "deixis train")
+    _existing(out / "episodes.parquet", "deixis eval")
+    found = attribute_failures(folder, config.eval, out, _count("--attribute", count))
+    show_causes(found)
+    _write_found(found, command, Path(record) if record else out / "attribution.json")
+
+
+def _count(option: str, text: str) -> int:
+    if not text.isdigit() or not int(text):
+        raise StepError(f"{option}: found {text!r}, wanted a whole number of at least 1")
+    return int(text)
 
 
 def plan(config: RunConfig, difference: str) -> None:

@@ -1,13 +1,29 @@
 """Which stage of a policy made an episode fail? The one whose replacement by the simulator's truth lets it succeed.
 
-The episode is run again from the same start with the same noise, each time with one stage replaced, in their order; the
-first that succeeds names the cause. Where a policy cannot take a replacement, that stage is "not testable": no guess.
+The episode is run again from the same start with the same noise, each time with one stage replaced (`interventions`),
+in their order; the first that succeeds names the cause. Where a policy cannot take a replacement, that stage is "not
+testable": no guess.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from rich.console import Console
+from rich.table import Table
+
+from ..envs.suites import suite_named
+from .config import EvalConfig
+from .provenance import policy_hash
+from .results import EpisodeRecord, read_table
+from .statistics import proportion
+from .success import progress
+from .workers import Runner, WorkerPool
 
 STAGES = ("perception", "understanding", "grounding", "planning", "execution")
 REACHED, MISSED, NOT_TESTABLE = "goal reached", "goal missed", "not testable"
@@ -35,3 +51,127 @@ def attribute(play: Callable[[str], bool | None], stages: Sequence[str] = STAGES
         if reached:
             return Attribution(stage, evidence)
     return Attribution(None, evidence)
+
+
+class FailureJob(NamedTuple):
+    """A failed episode."""
+
+    task: str
+    index: int
+    condition: str
+
+
+def attribute_failures(
+    folder: Path, config: EvalConfig, out_dir: Path, most: int, console: Console | None = None
+) -> dict[str, Any]:
+    """Attributes up to `most` of the failed episodes in `out_dir`/episodes.parquet, conditions and tasks in turn.
+
+    Writes `out_dir`/attribution.jsonl, a line for each with its cause and evidence. Returns the share of failures of
+    each cause ("unexplained" where nothing that can be tested heals one) with Wilson's intervals, and of each stage in
+    how many it was not testable. Raises ValueError where the table is of another policy or suite, WorkerError as
+    `evaluate` does.
+    """
+    console = console or Console()
+    records, hash_of_policy = read_table(out_dir / "episodes.parquet"), policy_hash(folder)
+    found = {(record.policy_hash, record.suite) for record in records}
+    if found != {(hash_of_policy, config.suite)}:
+        raise ValueError(
+            f"{out_dir / 'episodes.parquet'}: found episodes of policy and suite {sorted(found)}, wanted "
+            f"{(hash_of_policy, config.suite)}: `deixis eval` it with the same policy first"
+        )
+    jobs = _in_turn([record for record in records if not record.success and record.condition != "null"], most)
+    if not jobs:
+        return {"failures": 0}
+    done: dict[int, Attribution] = {}
+    with (
+        WorkerPool(
+            min(config.workers, len(jobs)), make_attributor, (str(folder), config.suite, config.exec_horizon)
+        ) as pool,
+        progress(console, "failures", len(jobs)) as advance,
+    ):
+        for number, attribution in pool.run(jobs):
+            done[number] = attribution
+            advance([])
+    lines = [json.dumps({**jobs[n]._asdict(), **asdict(done[n])}, ensure_ascii=False) + "\n" for n in sorted(done)]
+    unfinished = out_dir / ".attribution.jsonl.part"
+    unfinished.write_text("".join(lines), "utf-8")
+    unfinished.replace(out_dir / "attribution.jsonl")
+    return summarise_causes([done[n] for n in sorted(done)])
+
+
+def _in_turn(failures: Sequence[EpisodeRecord], most: int) -> list[FailureJob]:
+    """The first failure of each condition and task, then the second, ..."""
+    seen: Counter[tuple[str, str]] = Counter()
+    ranked = []
+    for record in failures:
+        kind = (record.condition, record.task)
+        ranked.append((seen[kind], FailureJob(record.task, record.index, record.condition)))
+        seen[kind] += 1
+    return [job for _, job in sorted(ranked, key=lambda pair: pair[0])][:most]
+
+
+def make_attributor(folder: str, suite_name: str, exec_horizon: int | None) -> Runner:
+    """What a worker does with a `FailureJob`: returns its `Attribution`."""
+    import torch
+
+    from ..envs.tabletop.env import TabletopEnv
+    from ..policies.policy import Policy
+    from .interventions import Helped
+    from .rollout import Player, make_env
+
+    torch.set_num_threads(1)
+    suite, policy = suite_named(suite_name), Policy.load(Path(folder)).eval()
+    made = make_env(suite, policy)
+    env = made.unwrapped
+    if not isinstance(env, TabletopEnv):
+        raise ValueError(
+            f"suite {suite_name!r}: found {type(env).__name__}, wanted the tabletop, whose truth can be given"
+        )
+
+    def run(job: FailureJob) -> Attribution:
+        def play(stage: str) -> bool | None:
+            helped = Helped(policy, env, stage)
+            horizon = 1 if stage == "execution" else exec_horizon
+            player = Player(made, helped, suite, horizon, on_step=helped.note)
+            seed, noise = suite.episode_seed(job.task, job.index), suite.policy_seed(job.task, job.index)
+            player.begin(seed, {"task": job.task, "condition": job.condition}, noise)
+            if not helped.testable():
+                return None
+            player.follow()
+            return bool(player.info["success"])
+
+        return attribute(play)
+
+    return run
+
+
+def summarise_causes(found: Sequence[Attribution]) -> dict[str, Any]:
+    """Shares of causes with Wilson's intervals, and how often each stage that was looked at could not be tested."""
+    summary: dict[str, Any] = {"failures": len(found)}
+    for cause in (*STAGES, None):
+        share = proportion(sum(one.cause == cause for one in found), len(found))
+        name = cause or "unexplained"
+        summary |= {f"{name}_share": share.rate, f"{name}_ci95": [share.low, share.high]}
+    for stage in STAGES:
+        summary[f"{stage}_not_testable"] = sum(one.evidence.get(stage) == NOT_TESTABLE for one in found)
+    return summary
+
+
+def show_causes(found: Mapping[str, Any], console: Console | None = None) -> None:
+    """The numbers as a table."""
+    console = console or Console()
+    if not found["failures"]:
+        console.print("no failures to attribute")
+        return
+    table = Table(title=f"{found['failures']} failures: what the truth in place of one stage heals")
+    for column in ("stage", "failures healed first", "95% interval", "not testable"):
+        table.add_column(column, justify="left" if column == "stage" else "right")
+    for name in (*STAGES, "unexplained"):
+        low, high = found[f"{name}_ci95"]
+        table.add_row(
+            name,
+            f"{found[f'{name}_share']:.1%}",
+            f"{low:.1%} to {high:.1%}",
+            str(found.get(f"{name}_not_testable", "")),
+        )
+    console.print(table)

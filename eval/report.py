@@ -16,6 +16,7 @@ from typing import Any
 import jinja2
 
 from ..envs.conditions import CHALLENGES, SEVERITIES, WORLDS, meaning
+from .attribution import STAGES, Attribution, summarise_causes
 from .charts import by_severity, curve
 from .config import CONTROLS
 from .instructions import NOTHING_TO_DO
@@ -65,6 +66,7 @@ def write_report(run_dir: Path | str) -> Path:
         controls=controls(summary),
         conditions=conditions(summary),
         challenges=challenges(summary),
+        causes=causes(run_dir / "attribution.jsonl"),
         acted_on=ACTED_ON,
         endings=ENDINGS,
         ended=[_endings_of(task, records) for task in summary["per_task"]],
@@ -168,6 +170,30 @@ def challenges(summary: dict[str, Any]) -> list[dict[str, Any]]:
                 {"name": kind, "text": text, "last": worst, "svg": svg, "episodes": found[names[-1]]["episodes"]}
             )
     return drawn
+
+
+def causes(path: Path) -> dict[str, Any] | None:
+    """What made episodes fail, from attribution.jsonl: a row for each stage; None where nothing was attributed."""
+    if not path.is_file():
+        return None
+    try:
+        found = [
+            Attribution(line["cause"], line["evidence"])
+            for line in map(json.loads, path.read_text("utf-8").splitlines())
+        ]
+    except (ValueError, KeyError) as error:
+        raise ReportError(
+            f"{path}: wanted lines with cause and evidence ({error}); `deixis eval --attribute` writes it"
+        ) from error
+    if not found:
+        return None
+    shares = summarise_causes(found)
+    rows = [
+        _interval(name, shares[f"{name}_share"], shares[f"{name}_ci95"], round(shares[f"{name}_share"] * len(found)))
+        | {"not_testable": shares.get(f"{name}_not_testable", 0)}
+        for name in (*STAGES, "unexplained")
+    ]
+    return {"failures": len(found), "rows": rows}
 
 
 def ending(record: EpisodeRecord) -> str:

@@ -28,6 +28,20 @@ class Observation:
 
 
 @dataclass(frozen=True)
+class Marks:
+    """Where what an instruction is about is to be seen in an observation, by the simulator's truth.
+
+    Attributes:
+        segmentation: camera name -> uint8 [B, To, H, W], a label for every pixel.
+        labels: uint8 [B, roles], the label of what each role (`ROLES` of the text encoder) is; one that no pixel has
+            where there is nothing of that role.
+    """
+
+    segmentation: dict[str, Tensor]
+    labels: Tensor
+
+
+@dataclass(frozen=True)
 class Batch:
     """Supervised windows: what was seen up to t, and the actions from t on.
 

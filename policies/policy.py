@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,11 +15,12 @@ from ..datasets.spec import EnvSpec
 from ..datasets.subgoals import ask, with_subgoal
 from .backbones import build_backbone
 from .backbones.language import LanguageBackbone
+from .backbones.modular import ModularBackbone
 from .backbones.tokenizer import TextTokenizer
 from .checks import check_batch, check_observation
 from .config import PolicyConfig
 from .heads import build_head, reads_on
-from .interfaces import Batch, Generators, Losses, Observation, TokenGroup
+from .interfaces import Batch, Generators, Losses, Marks, Observation, TokenGroup
 
 __all__ = ["Batch", "Losses", "Observation", "Policy", "TokenGroup"]
 
@@ -98,13 +100,19 @@ class Policy(nn.Module):
 
     @torch.inference_mode()
     def act(
-        self, observation: Observation, generators: Generators = None, subgoals: Sequence[str] | None = None
+        self,
+        observation: Observation,
+        generators: Generators = None,
+        subgoals: Sequence[str] | None = None,
+        marks: Marks | None = None,
     ) -> Tensor:
         """An action chunk, float32 [B, Tp, A] in environment units and within the limits of the `ActionSpec`.
 
         Args:
             observation: the last To steps.
             subgoals: B texts to act on; None takes what the policy says itself (`say`), where it does.
+            marks: where what the instructions are about is to be seen, by the simulator's truth; None lets the policy
+                look for it. Only for a policy that points (`points`).
             generators: one per batch element; element b draws its noise from `generators[b]` alone, so its chunk does
                 not depend on what else is in the batch. None draws from torch's global generator.
 
@@ -118,8 +126,37 @@ class Policy(nn.Module):
         if said is not None:
             told = [with_subgoal(*pair) for pair in zip(observation.instruction, said, strict=True)]
             observation = replace(observation, instruction=told)
-        chunk = self.head.sample(self.context(observation), generators)
+        with self._pointing(marks):
+            context = self.context(observation)
+        chunk = self.head.sample(context, generators)
         return self.action_normaliser.unnormalise(chunk).clamp(self.action_low, self.action_high)
+
+    @property
+    def points(self) -> bool:
+        """Whether it has heat maps of what it is told of, at every instant alike, which can be asked and replaced."""
+        return isinstance(self.backbone, ModularBackbone)
+
+    @torch.inference_mode()
+    def point(self, observation: Observation) -> Tensor:
+        """Where it looks now for what each role of the instruction names, see `ModularBackbone.point`.
+
+        Raises ValueError for a policy that does not point.
+        """
+        self.check(observation)
+        if not isinstance(self.backbone, ModularBackbone):
+            raise ValueError(f"policy.backbone.kind: found {self.config.backbone.kind!r}, wanted modular, which points")
+        now = {camera: images[:, -1] for camera, images in observation.images.items()}
+        proprio = self.proprio_normaliser.normalise(observation.proprio[:, -1])
+        return self.backbone.point(now, self.backbone.encode_text(observation.instruction), proprio)
+
+    def _pointing(self, marks: Marks | None) -> AbstractContextManager[None]:
+        if marks is None:
+            return nullcontext()
+        if not isinstance(self.backbone, ModularBackbone):
+            raise ValueError(f"marks: found with policy.backbone.kind {self.config.backbone.kind!r}, wanted modular")
+        steps = self.config.obs_horizon
+        seen = [marks.segmentation[camera].flatten(0, 1) for camera in self.cameras]
+        return self.backbone.grounding.pointing(seen, marks.labels.repeat_interleave(steps, 0))
 
     def check(self, observation: Observation) -> int:
         """The batch size of a well-formed observation; ValueError otherwise."""

@@ -19,6 +19,7 @@ from ..conditions import WORLDS
 from .scene import Region
 from .world import FRONT_EYE, FRONT_TARGET, TABLE_CENTRE, TABLE_HALF, TABLE_RGB, look_at
 
+LOOKS = ("camera", "light", "texture", "background", "noise")  # kinds that change what is seen alone
 CAMERA_SHIFT = (0.02, 0.05, 0.09, 0.14, 0.20)  # metres between the camera's place and its usual one
 LIGHT_CHANGE = (0.15, 0.30, 0.45, 0.60, 0.75)  # share by which light is more or less
 LIGHT_TINT = (0.05, 0.10, 0.18, 0.26, 0.35)  # share by which each colour of it differs

@@ -19,7 +19,7 @@ from ...datasets.subgoals import subgoal
 from ..conditions import CHANGE_STEP, DISTRACTORS, all_conditions, allows
 from .arm import FINGER_TRAVEL, JOINTS
 from .asking import Asked, UnaskableError, ask, characters
-from .challenges import Challenge
+from .challenges import LOOKS, Challenge
 from .control import CartesianController, tool_yaw
 from .goals import VERBS, Goal, all_goals, targets
 from .grammar import PHRASINGS
@@ -122,6 +122,7 @@ class TabletopEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         self._controller = CartesianController()
         self._observing = True
         self._images: dict[str, np.ndarray] = {}
+        self._clean: tuple[mujoco.MjModel, mujoco.MjData, SceneRenderer] | None = None
 
     # ---- Gymnasium ----
 
@@ -216,6 +217,26 @@ class TabletopEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         language = language_of(self.instruction)
         return subgoal(expert_step(self).phase, self.goal.to_dict(), scene, language)
 
+    def canonical_instruction(self) -> str | None:
+        """The plainest sentence for what is asked, in the instruction's language; None where it is not there."""
+        if self.asked.goal is None:
+            return None
+        phrasings = self.split.phrasings(self.goal.verb, language_of(self.asked.text))
+        return phrasings[0].texts(self.goal)[0]
+
+    def clean_observation(self) -> dict[str, Any] | None:
+        """What would be seen and felt now if the world looked as in training; None where it does."""
+        if self._challenge is None or self._challenge.kind not in LOOKS:
+            return None
+        if self._clean is None:
+            model = mujoco.MjModel.from_xml_string(world_xml(self.objects))
+            self._clean = model, mujoco.MjData(model), SceneRenderer(model)
+        model, data, renderer = self._clean
+        data.qpos[:] = self.data.qpos
+        mujoco.mj_forward(model, data)
+        images = {name: renderer.rgb(data, name, self.image_size, self.image_size) for name in CAMERAS}
+        return self._say(images, self._proprio())
+
     def segmentation(self, camera: str) -> np.ndarray:
         """uint8 [image_size, image_size]: i + 1 for object i of the scene, 255 the robot, else 0. Never observed."""
         return self._renderer.segmentation(self.data, camera, self.image_size, self.image_size, self._segment_of_geom)
@@ -274,7 +295,7 @@ class TabletopEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         if challenge:
             challenge.alter(self.model)
         self.data = mujoco.MjData(self.model)
-        self._renderer = SceneRenderer(self.model)
+        self._renderer, self._clean = SceneRenderer(self.model), None
         self._reader = StateReader(self.model, self.objects)
         self._tool = self.model.site("tool").id
         joints = HOME_QPOS[:7] + rng.uniform(-_START_JITTER, _START_JITTER, 7)
@@ -301,16 +322,19 @@ class TabletopEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         return self.observe() if self._observing else self._assemble()
 
     def _assemble(self) -> dict[str, Any]:
-        yaw = self.tool_yaw
-        values = (*self.tool_position, np.sin(yaw), np.cos(yaw), self.gripper_opening, *self.data.qpos[:7])
-        images, proprio = self._images, np.asarray(values, np.float32)
+        images, proprio = self._images, self._proprio()
         if self._challenge:
             images, proprio = self._challenge.see(images, proprio, self._steps)
-        return {
-            **{camera_stream(name): images[name] for name in CAMERAS},
-            "proprio": proprio,
-            "instruction": self.instruction,
-        }
+        return self._say(images, proprio)
+
+    def _proprio(self) -> np.ndarray:
+        yaw = self.tool_yaw
+        values = (*self.tool_position, np.sin(yaw), np.cos(yaw), self.gripper_opening, *self.data.qpos[:7])
+        return np.asarray(values, np.float32)
+
+    def _say(self, images: Mapping[str, np.ndarray], proprio: np.ndarray) -> dict[str, Any]:
+        seen = {camera_stream(name): images[name] for name in CAMERAS}
+        return {**seen, "proprio": proprio, "instruction": self.instruction}
 
     def _info(self) -> dict[str, Any]:
         return {
@@ -325,7 +349,7 @@ class TabletopEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
             "original_success": self._original.over,
             "lure": self.asked.lure,
             "choices": sum(item.shape in targets(self.goal.verb) for item in self.objects),
-            "instruction": " → ".join(text for text in (self.asked.earlier, self.asked.text) if text is not None),
+            "instruction": " -> ".join(text for text in (self.asked.earlier, self.asked.text) if text is not None),
         }
 
     def _allowed(self, condition: str) -> Callable[[Goal], bool]:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from ..config import BackboneConfig
+from ..objectives.grounding import mask_targets
 from .image import cell_centres
+
+_NOTHING = 1e-6  # share of a heat map where a mask has nothing
 
 
 class SearchPrior(nn.Module):
@@ -140,6 +144,19 @@ class GroundedViews(nn.ModuleList):
             )
             for i, grid in enumerate(grids)
         )
+        self._grids = tuple(grids)
+        self._known: list[Tensor] | None = None
+
+    @contextmanager
+    def pointing(self, segmentation: Sequence[Tensor], labels: Tensor) -> Iterator[None]:
+        """Within it the heat maps are those of masks, whatever is looked for: the segmentation of each camera, uint8
+        [B, H, W], and the label of each phrase, uint8 [B, Q]."""
+        pairs = zip(segmentation, self._grids, strict=True)
+        self._known = [mask_targets(masks, labels, grid) for masks, grid in pairs]
+        try:
+            yield
+        finally:
+            self._known = None
 
     @property
     def centres(self) -> list[Tensor]:
@@ -157,6 +174,8 @@ class GroundedViews(nn.ModuleList):
 
         proprio: normalised, of the same instant, [B, P]. shifts: by how much each view was moved, [B, 2] or None.
         """
+        if self._known is not None:
+            return [share.clamp_min(_NOTHING).log() for share in self._known]
         logits, found = [], []
         own = proprio[:, None].expand(-1, phrases.shape[1], -1)
         for i, grid in enumerate(grids):

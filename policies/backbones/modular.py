@@ -137,6 +137,13 @@ class ModularBackbone(SeeingBackbone):
         grids = [self.image_features(i, images[camera]) for i, camera in enumerate(self.cameras)]
         return self.grounding.read(grids, self.grounding.ground(grids, texts.roles, proprio))
 
+    def point(self, images: Mapping[str, Tensor], texts: TextFeatures, proprio: Tensor) -> Tensor:
+        """Where it looks at single instants for what each role of the texts names: [F, cameras, roles, 3], (u, v) in
+        [-1, 1], right and down, scaled by how sure it is that it is to be seen, and that."""
+        grids = [self.image_features(i, images[camera]) for i, camera in enumerate(self.cameras)]
+        logits = self.grounding.ground(grids, texts.roles, proprio)
+        return torch.stack([self.grounding.view(i).place(scores) for i, scores in enumerate(logits)], dim=1)
+
     def assemble(self, frames: Tensor, proprio: Tensor, texts: TextFeatures) -> TokenGroup:
         tokens = self.projector(frames, proprio, texts.states, texts.mask)
         return TokenGroup(tokens, tokens.new_ones(tokens.shape[:2], dtype=torch.bool))

@@ -223,7 +223,7 @@ def test_words_change_on_the_way(env: TabletopEnv) -> None:
         observation, *_, info = env.step(np.zeros(5))
         texts.append(observation["instruction"])
     assert texts == [first["instruction"]] * (CHANGE_STEP - 1) + [plain["instruction"]] * 2
-    assert info["instruction"] == f"{first['instruction']} → {plain['instruction']}"
+    assert info["instruction"] == f"{first['instruction']} -> {plain['instruction']}"
     assert info["lure"] != info["goal"]["target"] == plain["goal"]["target"]
     fixed, _ = env.reset(seed=7, options={"task": "lift", "condition": "change", "instruction": "wait"})
     assert fixed["instruction"] == "wait"

@@ -235,3 +235,18 @@ def test_a_challenge_is_drawn_where_all_its_severities_were_run(make_record, tmp
     assert drawn[0]["svg"].count("<circle") == 6 and drawn[0]["last"] == "17% at worst"
     assert "Where the world differs from training" in (text := write_report(tmp_path).read_text("utf-8"))
     assert Page(text).links == [] and "Told in other ways" not in text
+
+
+def test_what_made_it_fail_is_drawn_where_failures_were_attributed(records, tmp_path):
+    write_table(records, tmp_path / "episodes.parquet")
+    assert "What made it fail" not in write_report(tmp_path).read_text("utf-8")
+    found = [("understanding", {"perception": "not testable", "understanding": "goal reached"})] * 3
+    found += [(None, dict.fromkeys(("perception", "understanding"), "goal missed"))]
+    lines = [json.dumps({"task": "lift", "cause": cause, "evidence": evidence}) + "\n" for cause, evidence in found]
+    (tmp_path / "attribution.jsonl").write_text("".join(lines))
+    page = Page(text := write_report(tmp_path).read_text("utf-8"))
+    assert "What made it fail" in text and "not testable in 3" in text and 'aria-label="understanding: 75%"' in text
+    assert page.links == []
+    (tmp_path / "attribution.jsonl").write_text("not json\n")
+    with pytest.raises(ReportError, match=r"attribution\.jsonl: wanted lines"):
+        write_report(tmp_path)
