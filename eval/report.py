@@ -33,7 +33,7 @@ ENDINGS = {
 }
 ACTED_ON = {
     "named": "acted on the object it was told of",
-    "lure": "on the one it would take that half listens",
+    "lure": "on the one that half listening would choose",
     "other": "on another",
     "none": "on none",
 }
