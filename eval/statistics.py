@@ -57,7 +57,12 @@ def _interval(successes: int, episodes: int, confidence: float, method: str) -> 
 
 
 def mean_score(scores: Sequence[float]) -> dict[str, Any]:
-    """Mean of marks in [0, 1] as "score", and its 95% interval from the standard error as "score_ci95"."""
+    """Mean of marks in [0, 1] as "score", and its 95% interval from the standard error as "score_ci95".
+
+    Where all marks are 0, or all are 1, the standard error says nothing, and the interval is Wilson's.
+    """
     mean = fmean(scores)
+    if mean in (0, 1):
+        return {"score": mean, "score_ci95": list(wilson_interval(round(mean) * len(scores), len(scores)))}
     half = 1.96 * stdev(scores) / len(scores) ** 0.5 if len(scores) > 1 else 1.0
     return {"score": mean, "score_ci95": [max(0.0, mean - half), min(1.0, mean + half)]}

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from deixis.eval.statistics import clopper_pearson_interval, proportion, wilson_interval
+from deixis.eval.statistics import clopper_pearson_interval, mean_score, proportion, wilson_interval
 
 # R. G. Newcombe, "Two-sided confidence intervals for the single proportion: comparison of seven methods",
 # Statistics in Medicine 17, 1998, table I: methods 3 (score) and 5 (Clopper-Pearson).
@@ -53,3 +53,12 @@ def test_proportion():
 def test_impossible_counts_are_errors(successes, episodes, confidence):
     with pytest.raises(ValueError, match="found"):
         wilson_interval(successes, episodes, confidence)
+
+
+def test_the_interval_of_a_mean_is_never_of_no_width():
+    found = mean_score([0.2, 0.4, 0.6, 0.4])
+    assert found["score"] == pytest.approx(0.4)
+    half = 1.96 * (0.08 / 3) ** 0.5 / 2
+    assert found["score_ci95"] == pytest.approx([0.4 - half, 0.4 + half])
+    assert mean_score([0.0] * 20)["score_ci95"] == pytest.approx([0.0, 0.1611], abs=5e-5)
+    assert mean_score([1.0] * 20)["score_ci95"] == pytest.approx([1 - 0.1611, 1.0], abs=5e-5)
