@@ -59,6 +59,8 @@ PRODUCTS = (
         "comparison.json",
         "chains.parquet",
         "chains.json",
+        "attribution.jsonl",
+        "attribution.json",
     ),
 )
 """Everything that the steps of a run leave in its folder."""

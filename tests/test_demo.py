@@ -14,7 +14,11 @@ TRAINING = ("--align.steps", "10", "--imitate.steps", "10", "--threads", "1")
 EVALUATION = ("--eval.episodes", "3", "--eval.control_episodes", "3", "--eval.videos", "1")
 LOOKS = ("--watch.alignment_every", "5", "--watch.scenes", "4", "--watch.rollout_every", "10", "--watch.episodes", "1")
 SMALL = ("--config", "smoke", *TRAINING, *LOOKS, *EVALUATION)
-ASKED_FOR = {"policies", "events.jsonl", "collapse.parquet", "collapse.json", "alignment.json"}
+ASKED_FOR = {
+    *("policies", "events.jsonl", "collapse.parquet", "collapse.json", "alignment.json", "comparison.parquet"),
+    *("comparison.json", "chains.parquet", "chains.json", "attribution.jsonl", "attribution.json"),
+    "episodes.partial.jsonl",  # of an evaluation that was stopped
+}
 
 
 @pytest.fixture(scope="module")
