@@ -180,4 +180,4 @@ def test_the_command_writes_a_record(policy_folder: Path, tmp_path: Path, capsys
     written = json.loads(record.read_text())
     assert written["name"] == "retrieval" and written["metrics"]["scenes"] == 12
     assert main([*command, "--collapse"]) == 1
-    assert "found both, wanted one at a time" in capsys.readouterr().err
+    assert "found --collapse and --alignment, wanted one at a time" in capsys.readouterr().err
