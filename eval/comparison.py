@@ -117,7 +117,9 @@ def power(episodes: int, first: float, second: float, error_rate: float = 0.05) 
     differing = only_first + only_second
     if not differing:
         return 0.0
-    discordant = np.arange(episodes + 1)
+    # Counts that all but never occur, once in 10**12, would take most of the time.
+    least, most = binom.ppf([1e-12, 1 - 1e-12], episodes, differing)
+    discordant = np.arange(max(least, 0), most + 1)
     likely = binom.pmf(discordant, episodes, differing)
     # The largest count of the rarer side that is rejected: both tails together are at most the error rate.
     largest = binom.ppf(error_rate / 2, discordant, 0.5)
