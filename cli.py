@@ -79,6 +79,15 @@ COMMANDS = {
             "--alignment": "retrieval, classification and questions on scenes never seen, in place of episodes",
         },
     ),
+    "diagnose": Command(
+        "find out why a policy fails: from the recordings up, and the first step that breaks",
+        options={
+            "run": "folder of the run; left out, runs/demo",
+            "--store": "folder of the store that the policy learned from; left out, the run's demonstrations",
+            "--episodes": "how many at each step (default: 20)",
+            "--json": "also write what was found to FILE",
+        },
+    ),
     "report": Command("write a run's numbers, curves and videos as one HTML page", ("out",)),
     "study": Command(
         "train and judge several variants alike, and write the record of all",
@@ -245,6 +254,10 @@ def _run_plain(name: str, rest: list[str], typed: list[str]) -> int:
         return int(stop.code or 0)
     if name == "study":
         return _study(given, settings, typed)
+    if name == "diagnose":
+        from . import run_steps
+
+        return _refusing(name, lambda: run_steps.diagnose(given.run, given.store, given.episodes, given.json))
     from . import result_commands
 
     if name == "bench":

@@ -61,6 +61,7 @@ PRODUCTS = (
         "chains.json",
         "attribution.jsonl",
         "attribution.json",
+        "diagnosis.json",
     ),
 )
 """Everything that the steps of a run leave in its folder."""
@@ -277,6 +278,29 @@ def attribute(
     found = attribute_failures(folder, config.eval, out, _count("--attribute", count))
     show_causes(found)
     _write_found(found, command, Path(record) if record else out / "attribution.json")
+
+
+def diagnose(run: str | None, store: str | None, episodes: str | None, report_file: str | None) -> None:
+    """Climb from the recordings to unseen scenes, and say which rung breaks first and why."""
+    out = Path(run or RunConfig().out)
+    folder = _existing(out / "policy", "deixis train")
+    path = _existing(store or out / "demonstrations.zarr", "deixis collect")
+    count = _count("--episodes", episodes or "20")
+    from rich.console import Console
+
+    from .datasets.store import TrajectoryStore
+    from .envs.suites import suite_named
+    from .eval.diagnosis import diagnose_saved
+    from .eval.diagnosis.show import progress, show_diagnosis
+
+    opened, evaluated = TrajectoryStore.open(path), written_sections(out / "config.yaml").get("eval", {})
+    suite = suite_named(str(evaluated.get("suite", opened.meta.get("suite"))))
+    with progress(Console()) as advance:
+        found = diagnose_saved(folder, opened, suite, count, evaluated.get("exec_horizon"), advance)
+    show_diagnosis(found)
+    for file in (out / "diagnosis.json", *([Path(report_file)] if report_file else [])):
+        file.write_text(json.dumps(found.to_dict(), indent=2) + "\n", "utf-8")
+        print(f"written: {file}")
 
 
 def _count(option: str, text: str) -> int:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from ..datasets.spec import ACTION_STREAM, PROPRIO_STREAM
 from ..datasets.store import StoreError, TrajectoryStore
+
+if TYPE_CHECKING:
+    import gymnasium
 
 
 class ReplayWorld(Protocol):
@@ -33,6 +36,29 @@ class ReplayWorld(Protocol):
         ...
 
 
+def restart(env: gymnasium.Env, store: TrajectoryStore, episode: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Put an environment whose scenes are functions of their seed where an episode began: its observation and info.
+
+    Raises StoreError where the store does not say the seed, or its seed gives another scene now.
+    """
+    meta = store.episode_info(episode)["meta"]
+    missing = [key for key in ("seed", "task") if key not in meta]
+    if missing:
+        raise StoreError(f"{store.path}, episode {episode}: meta lacks {missing}, wanted both to set its scene")
+    if meta.get("curated_from", {}).get("rows", [0])[0]:
+        raise StoreError(
+            f"{store.path}, episode {episode}: begins in the middle of its demonstration, wanted its start; "
+            "replay the store that it was cut from"
+        )
+    observation, info = env.reset(seed=int(meta["seed"]), options={"task": meta["task"]})
+    if info.get("scene") != meta.get("scene"):
+        raise StoreError(
+            f"{store.path}, episode {episode}: its seed gives another scene than it was recorded in; "
+            f"replay it with the versions it was made with: {store.meta.get('versions')}"
+        )
+    return observation, info
+
+
 class TabletopWorld:
     """The tabletop: a scene is a function of its seed, and what was executed is recorded beside the expert's word."""
 
@@ -53,23 +79,7 @@ class TabletopWorld:
         return self._store.read(episode, PROPRIO_STREAM).values.astype(np.float64)
 
     def start(self, episode: int) -> np.ndarray:
-        meta = self._store.episode_info(episode)["meta"]
-        missing = [key for key in ("seed", "task") if key not in meta]
-        if missing:
-            raise StoreError(
-                f"{self._store.path}, episode {episode}: meta lacks {missing}, wanted both to set its scene"
-            )
-        if meta.get("curated_from", {}).get("rows", [0])[0]:
-            raise StoreError(
-                f"{self._store.path}, episode {episode}: begins in the middle of its demonstration, wanted its start; "
-                "replay the store that it was cut from"
-            )
-        observation, info = self._env.reset(seed=int(meta["seed"]), options={"task": meta["task"]})
-        if info["scene"] != meta.get("scene"):
-            raise StoreError(
-                f"{self._store.path}, episode {episode}: its seed gives another scene than it was recorded in; "
-                f"replay it with the versions it was made with: {self._store.meta.get('versions')}"
-            )
+        observation, _ = restart(self._env, self._store, episode)
         return np.asarray(observation["proprio"], np.float64)
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, bool]:
