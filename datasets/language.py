@@ -103,8 +103,8 @@ _QUESTIONS: dict[str, dict[str, tuple[str, ...]]] = {
 }
 _YES_NO = {"en": ("yes", "no"), "zh": ("是", "不是")}
 _PRESENT_ABSENT = {"en": ("yes", "no"), "zh": ("有", "没有")}
-_ANY_OBJECT = {"en": "object", "zh": "物体"}
 _CENTIMETRES = {"en": "{cm} cm", "zh": "{cm}厘米"}
+ANY_OBJECT = {"en": "object", "zh": "物体"}
 SIDE_WORDS = {
     "en": {"left": "left", "right": "right", "front": "front", "behind": "back"},
     "zh": {"left": "左", "right": "右", "front": "前", "behind": "后"},
@@ -340,9 +340,9 @@ def _ask_count(scene: Scene, rng: np.random.Generator, language: str, margin: fl
         noun = pick_noun(rng, SHAPE_WORDS[language][value])
     elif field == "colour":
         value = pick(rng, tuple(COLOUR_WORDS[language]))
-        noun = COLOUR_WORDS[language][value] + (" " if language == "en" else "") + _ANY_OBJECT[language]
+        noun = COLOUR_WORDS[language][value] + (" " if language == "en" else "") + ANY_OBJECT[language]
     else:
-        value, noun = None, _ANY_OBJECT[language]
+        value, noun = None, ANY_OBJECT[language]
     count = len(scene) if value is None else sum(obj[field] == value for obj in scene)
     things = f"{noun}s" if language == "en" else noun
     return _question("count", rng, language, things=things), str(count) if language == "en" else f"{count}个"

@@ -9,6 +9,7 @@ from itertools import pairwise
 import numpy as np
 
 from ...datasets.language import (
+    ANY_OBJECT,
     LANGUAGES,
     ORDINALS,
     RELATION_MARGIN,
@@ -35,14 +36,13 @@ _TAKEN_BACK = {
 }
 _BESIDE = {"en": "{thing} {where} the {landmark}", "zh": "{landmark}{where}的{thing}"}
 _NTH = {"en": "{nth} {thing} from the {side}", "zh": "从{side}边数第{nth}个{thing}"}
-_ANY = {"en": "object", "zh": "物体"}
 
 
 def characters() -> set[str]:
     """All characters that these ways of asking add to those of the sentences themselves."""
     templates = [*_NOT_THIS.values(), *_TAKEN_BACK.values(), *ORDINALS.values()]
     texts = [text for group in templates for text in group]
-    texts += [*_BESIDE.values(), *_NTH.values(), *_ANY.values()]
+    texts += [*_BESIDE.values(), *_NTH.values(), *ANY_OBJECT.values()]
     texts += [
         word for words in (RELATION_WORDS, SIDE_WORDS) for language in LANGUAGES for word in words[language].values()
     ]
@@ -237,7 +237,7 @@ class Asker:
         if not found:
             raise UnaskableError(f"the {own.name} has no sure place in any row")
         (kind, side, number), language = pick(self.world, found), pick(self.words, self.languages)
-        thing = SHAPE_WORDS[language][own.shape][0] if kind == "shape" else _ANY[language]
+        thing = SHAPE_WORDS[language][own.shape][0] if kind == "shape" else ANY_OBJECT[language]
         noun = _NTH[language].format(nth=ORDINALS[language][number], thing=thing, side=SIDE_WORDS[language][side])
         return self._asked(self._sentence(self.goal, language, noun))
 
