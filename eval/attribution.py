@@ -12,18 +12,19 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from ..envs.suites import suite_named
 from .config import EvalConfig
+from .jobs import run_jobs
 from .provenance import policy_hash
 from .results import EpisodeRecord, read_table
 from .statistics import proportion
-from .success import progress
-from .workers import Runner, WorkerPool
+from .success import EpisodeJob
+from .workers import Runner
 
 STAGES = ("perception", "understanding", "grounding", "planning", "execution")
 REACHED, MISSED, NOT_TESTABLE = "goal reached", "goal missed", "not testable"
@@ -53,14 +54,6 @@ def attribute(play: Callable[[str], bool | None], stages: Sequence[str] = STAGES
     return Attribution(None, evidence)
 
 
-class FailureJob(NamedTuple):
-    """A failed episode."""
-
-    task: str
-    index: int
-    condition: str
-
-
 def attribute_failures(
     folder: Path, config: EvalConfig, out_dir: Path, most: int, console: Console | None = None
 ) -> dict[str, Any]:
@@ -71,7 +64,6 @@ def attribute_failures(
     how many it was not testable. Raises ValueError where the table is of another policy or suite, WorkerError as
     `evaluate` does.
     """
-    console = console or Console()
     records, hash_of_policy = read_table(out_dir / "episodes.parquet"), policy_hash(folder)
     found = {(record.policy_hash, record.suite) for record in records}
     if found != {(hash_of_policy, config.suite)}:
@@ -82,36 +74,35 @@ def attribute_failures(
     jobs = _in_turn([record for record in records if not record.success and record.condition != "null"], most)
     if not jobs:
         return {"failures": 0}
-    done: dict[int, Attribution] = {}
-    with (
-        WorkerPool(
-            min(config.workers, len(jobs)), make_attributor, (str(folder), config.suite, config.exec_horizon)
-        ) as pool,
-        progress(console, "failures", len(jobs)) as advance,
-    ):
-        for number, attribution in pool.run(jobs):
-            done[number] = attribution
-            advance([])
-    lines = [json.dumps({**jobs[n]._asdict(), **asdict(done[n])}, ensure_ascii=False) + "\n" for n in sorted(done)]
+    arguments = (str(folder), config.suite, config.exec_horizon)
+    done: list[Attribution] = run_jobs(
+        jobs, make_attributor, arguments, config.workers, "failures", console or Console()
+    )
+    lines = [_line(job, attribution) for job, attribution in zip(jobs, done, strict=True)]
     unfinished = out_dir / ".attribution.jsonl.part"
     unfinished.write_text("".join(lines), "utf-8")
     unfinished.replace(out_dir / "attribution.jsonl")
-    return summarise_causes([done[n] for n in sorted(done)])
+    return summarise_causes(done)
 
 
-def _in_turn(failures: Sequence[EpisodeRecord], most: int) -> list[FailureJob]:
+def _line(job: EpisodeJob, attribution: Attribution) -> str:
+    episode = {"task": job.task, "index": job.index, "condition": job.condition}
+    return json.dumps({**episode, **asdict(attribution)}, ensure_ascii=False) + "\n"
+
+
+def _in_turn(failures: Sequence[EpisodeRecord], most: int) -> list[EpisodeJob]:
     """The first failure of each condition and task, then the second, ..."""
     seen: Counter[tuple[str, str]] = Counter()
     ranked = []
     for record in failures:
         kind = (record.condition, record.task)
-        ranked.append((seen[kind], FailureJob(record.task, record.index, record.condition)))
+        ranked.append((seen[kind], EpisodeJob(record.condition, record.task, record.index)))
         seen[kind] += 1
     return [job for _, job in sorted(ranked, key=lambda pair: pair[0])][:most]
 
 
 def make_attributor(folder: str, suite_name: str, exec_horizon: int | None) -> Runner:
-    """What a worker does with a `FailureJob`: returns its `Attribution`."""
+    """What a worker does with the `EpisodeJob` of a failure: returns its `Attribution`."""
     import torch
 
     from ..envs.tabletop.env import TabletopEnv
@@ -128,7 +119,7 @@ def make_attributor(folder: str, suite_name: str, exec_horizon: int | None) -> R
             f"suite {suite_name!r}: found {type(env).__name__}, wanted the tabletop, whose truth can be given"
         )
 
-    def run(job: FailureJob) -> Attribution:
+    def run(job: EpisodeJob) -> Attribution:
         def play(stage: str) -> bool | None:
             helped = Helped(policy, env, stage)
             horizon = 1 if stage == "execution" else exec_horizon

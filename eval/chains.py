@@ -17,11 +17,11 @@ from rich.table import Table
 from ..envs.suites import Suite, suite_named
 from .comparison import bootstrap_interval
 from .config import EvalConfig
+from .jobs import run_jobs
 from .provenance import library_versions, policy_hash
 from .results import EpisodeRecord, write_table
 from .statistics import proportion
-from .success import progress
-from .workers import Runner, WorkerPool
+from .workers import Runner
 
 if TYPE_CHECKING:
     from .rollout import Player
@@ -34,6 +34,9 @@ class ChainJob(NamedTuple):
 
     index: int
 
+    def __str__(self) -> str:
+        return f"chain {self.index}"
+
 
 def judge_chains(
     folder: Path, chains: int, config: EvalConfig, out_dir: Path, console: Console | None = None
@@ -44,20 +47,13 @@ def judge_chains(
     "chain-5" and the chain's number as index. Returns `summarise_chains`. Raises ValueError for a suite whose
     environment cannot ask for more, WorkerError as `evaluate` does.
     """
-    console = console or Console()
     suite, jobs = suite_named(config.suite), [ChainJob(index) for index in range(chains)]
     arguments = (str(folder), suite.name, config.exec_horizon, policy_hash(folder), library_versions())
-    done: dict[int, list[EpisodeRecord]] = {}
-    with (
-        WorkerPool(min(config.workers, chains), make_chain_runner, arguments) as pool,
-        progress(console, "chains", chains) as advance,
-    ):
-        for number, records in pool.run(jobs):
-            done[number] = records
-            advance([])
-    ordered = [done[number] for number in sorted(done)]
-    write_table([record for chain in ordered for record in chain], out_dir / "chains.parquet")
-    return summarise_chains(ordered)
+    done: list[list[EpisodeRecord]] = run_jobs(
+        jobs, make_chain_runner, arguments, config.workers, "chains", console or Console()
+    )
+    write_table([record for chain in done for record in chain], out_dir / "chains.parquet")
+    return summarise_chains(done)
 
 
 def make_chain_runner(

@@ -25,12 +25,12 @@ from ..envs.suites import Suite, suite_named
 from ..policies.interfaces import Observation
 from ..policies.policy import Policy
 from .config import EvalConfig
+from .jobs import run_jobs
 from .provenance import library_versions, policy_hash
 from .results import EpisodeRecord, write_table
 from .rollout import make_env, run_episode
 from .statistics import proportion
-from .success import progress
-from .workers import Runner, WorkerPool
+from .workers import Runner
 
 MODALITIES = ("image", "language", "proprioception")
 REPLACEMENTS = ("noise", "other")
@@ -45,6 +45,9 @@ class Pair(NamedTuple):
 
     first: tuple[str, int]
     second: tuple[str, int]
+
+    def __str__(self) -> str:
+        return "episodes {} {} and {} {}".format(*self.first, *self.second)
 
 
 @dataclass(frozen=True)
@@ -167,20 +170,20 @@ def judge_collapse(folder: Path, config: EvalConfig, out_dir: Path, console: Con
 
     Returns what `summarise` says. Raises WorkerError as `success.evaluate` does.
     """
-    console, suite = console or Console(), suite_named(config.suite)
-    pairs, versions = pairs_of(suite, config), library_versions()
-    arguments = (str(folder), suite.name, config.exec_horizon, policy_hash(folder), versions)
-    outcomes: dict[int, PairOutcome] = {}
-    with (
-        WorkerPool(min(config.workers, len(pairs)), _make_pair_runner, arguments) as pool,
-        progress(console, "pairs of episodes", len(pairs)) as advance,
-    ):
-        for number, outcome in pool.run(pairs):
-            outcomes[number] = outcome
-            advance([r for done in outcomes.values() for r in done.records if r.condition == INTACT])
-    ordered = [outcomes[number] for number in range(len(pairs))]
-    write_table([record for outcome in ordered for record in outcome.records], out_dir / "collapse.parquet")
-    return summarise(ordered)
+    suite = suite_named(config.suite)
+    pairs = pairs_of(suite, config)
+    arguments = (str(folder), suite.name, config.exec_horizon, policy_hash(folder), library_versions())
+    outcomes: list[PairOutcome] = run_jobs(
+        pairs,
+        _make_pair_runner,
+        arguments,
+        config.workers,
+        "pairs of episodes",
+        console or Console(),
+        lambda outcome: [record.success for record in outcome.records if record.condition == INTACT],
+    )
+    write_table([record for outcome in outcomes for record in outcome.records], out_dir / "collapse.parquet")
+    return summarise(outcomes)
 
 
 def show_collapse(found: Mapping[str, Any], console: Console | None = None) -> None:

@@ -10,10 +10,11 @@ from rich.console import Console
 
 from ..envs.suites import suite_named
 from .config import EvalConfig
+from .jobs import as_they_end, open_pool
 from .provenance import library_versions, policy_hash
 from .results import EpisodeRecord, read_table, write_table
-from .success import EpisodeJob, make_runner, plan, progress
-from .workers import Runner, WorkerPool
+from .success import EpisodeJob, make_runner, plan
+from .workers import Runner
 
 
 class SeriesJob(NamedTuple):
@@ -21,6 +22,9 @@ class SeriesJob(NamedTuple):
 
     policy: int
     episode: EpisodeJob
+
+    def __str__(self) -> str:
+        return f"{self.episode} of policy {self.policy + 1}"
 
 
 def evaluate_series(
@@ -47,13 +51,9 @@ def evaluate_series(
         return [found[place] for place in range(len(folders))]
     arguments = ([str(folder) for folder in folders], suite.name, config.exec_horizon, hashes, versions)
     done: dict[int, EpisodeRecord] = {}
-    with (
-        WorkerPool(min(config.workers, len(jobs)), make_series_runner, arguments) as pool,
-        progress(console, "episodes", len(jobs)) as advance,
-    ):
-        for number, record in pool.run(jobs):
+    with open_pool(config.workers, make_series_runner, arguments, console) as pool:
+        for number, record in as_they_end(pool, jobs, "episodes", console, lambda record: [record.success]):
             done[number] = record
-            advance(list(done.values()))
             place = jobs[number].policy
             first = missing.index(place) * len(planned)
             numbers = range(first, first + len(planned))

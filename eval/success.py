@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
-from rich.text import Text
 
 from ..envs.conditions import allows
 from ..envs.suites import Suite, suite_named
 from .config import EvalConfig
+from .jobs import as_they_end, open_pool
 from .journal import Journal
 from .media import CLIP_FOLDER, Clip, choose_clips, write_index
 from .provenance import library_versions, policy_hash
@@ -23,7 +20,6 @@ from .results import EpisodeRecord, write_table
 from .workers import Runner, WorkerPool
 
 PARTIAL = "episodes.partial.jsonl"
-QUIET_SECONDS = 15.0  # without a terminal: a line this often
 
 
 class EpisodeJob(NamedTuple):
@@ -33,6 +29,9 @@ class EpisodeJob(NamedTuple):
     task: str
     index: int
     film: str | None = None
+
+    def __str__(self) -> str:
+        return f"episode {self.task} {self.index} ({self.condition})"
 
 
 def plan(suite: Suite, config: EvalConfig) -> list[EpisodeJob]:
@@ -68,13 +67,6 @@ def evaluate(
     jobs = plan(suite, config)
     versions, hash_of_policy = library_versions(), policy_hash(policy_folder)
     arguments = (str(policy_folder), suite.name, config.exec_horizon, hash_of_policy, versions)
-
-    def on_death(job: EpisodeJob, exit_code: int | None) -> None:
-        console.print(
-            f"a worker died (exit code {exit_code}) in episode {job.task} {job.index} ({job.condition}): "
-            "running it again in a new worker"
-        )
-
     about = {
         "suite": suite.name,
         "exec_horizon": config.exec_horizon,
@@ -84,18 +76,21 @@ def evaluate(
     numbers = {(job.condition, job.task, job.index): number for number, job in enumerate(jobs)}
     with (
         Journal(out_dir / PARTIAL, about) as journal,
-        WorkerPool(min(config.workers, len(jobs)), make_runner, arguments, on_death) as pool,
+        open_pool(config.workers, make_runner, arguments, console) as pool,
     ):
         known = {(record.condition, record.task, record.index): record for record in journal.records}
         done = {numbers[episode]: record for episode, record in known.items() if episode in numbers}
         if done:
             console.print(f"going on after {len(done)} of {len(jobs)} episodes")
         missing = [number for number in range(len(jobs)) if number not in done]
-        with progress(console, "episodes", len(jobs), len(done)) as advance:
-            for place, record in pool.run([jobs[number] for number in missing]):
-                done[missing[place]] = record
-                journal.add(record)
-                advance([record for record in done.values() if record.condition == jobs[0].condition])
+        left, before = [jobs[number] for number in missing], list(done.values())
+
+        def judge(record: EpisodeRecord) -> list[bool]:
+            return [record.success] if record.condition == jobs[0].condition else []
+
+        for place, record in as_they_end(pool, left, "episodes", console, judge, before):
+            done[missing[place]] = record
+            journal.add(record)
         order = {job: (config.conditions.index(job.condition), suite.tasks.index(job.task), job.index) for job in jobs}
         records = [done[number] for number in sorted(done, key=lambda number: order[jobs[number]])]
         write_table(records, out_dir / "episodes.parquet")
@@ -145,52 +140,13 @@ def _film(pool: WorkerPool, records: Sequence[EpisodeRecord], videos: int, out_d
     """Runs some episodes again, with a camera. They go the same way again, or filming says that they did not."""
     folder = out_dir / CLIP_FOLDER
     chosen = choose_clips(records, videos)
+    jobs = [EpisodeJob(record.condition, record.task, record.index, str(folder)) for record in chosen]
     clips: dict[int, Clip] = {}
-    with progress(console, "films", len(chosen)) as advance:
-        for number, clip in pool.run([EpisodeJob(r.condition, r.task, r.index, str(folder)) for r in chosen]):
-            clips[number] = clip
-            advance([])
-            counted = chosen[number]
-            if (clip.success, clip.steps) != (counted.success, counted.steps):
-                console.print(
-                    f"warning: episode {clip.task} {clip.index} ({clip.condition}) took {counted.steps} steps when "
-                    f"counted and {clip.steps} when filmed: this machine does not repeat an episode exactly"
-                )
+    for number, clip in as_they_end(pool, jobs, "films", console):
+        clips[number], counted = clip, chosen[number]
+        if (clip.success, clip.steps) != (counted.success, counted.steps):
+            console.print(
+                f"warning: {jobs[number]} took {counted.steps} steps when counted and {clip.steps} when filmed: "
+                "this machine does not repeat an episode exactly"
+            )
     write_index([clips[number] for number in sorted(clips)], folder)
-
-
-class _RateColumn(ProgressColumn):
-    def render(self, task: Task) -> Text:
-        speed = task.finished_speed or task.speed
-        return Text("" if speed is None else f"{speed:.1f}/s")
-
-
-@contextmanager
-def progress(
-    console: Console, what: str, total: int, done: int = 0
-) -> Iterator[Callable[[Sequence[EpisodeRecord]], None]]:
-    """A bar with rate, success so far and time left; without a terminal, a line now and then. Some may be done already.
-
-    Yields what to call, after each job, with the judged records.
-    """
-    columns: tuple[Any, ...] = (
-        *(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _RateColumn()),
-        *(TextColumn("{task.fields[success]}"), TimeRemainingColumn()),
-    )
-    began = said = time.monotonic()
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task(what, total=total, completed=done, success="")
-        before = done
-
-        def advance(judged: Sequence[EpisodeRecord]) -> None:
-            nonlocal done, said
-            done += 1
-            rate = f"success {sum(r.success for r in judged) / len(judged):.0%} of {len(judged)}" if judged else ""
-            bar.update(task, advance=1, success=rate)
-            now = time.monotonic()
-            if not console.is_terminal and (now - said >= QUIET_SECONDS or done == total):
-                said, speed = now, (done - before) / (now - began)
-                line = f"{what} {done}/{total}  {speed:.1f}/s  {rate}  {(total - done) / speed:.0f} s left"
-                console.print(line, highlight=False, soft_wrap=True)
-
-        yield advance

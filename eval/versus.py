@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,12 @@ from rich.table import Table
 from ..envs.suites import suite_named
 from .comparison import Comparison, compare, episodes_needed, evidence
 from .config import EvalConfig
+from .jobs import as_they_end, open_pool
 from .provenance import library_versions, policy_hash
 from .results import EpisodeRecord, write_table
 from .series import SeriesJob, make_series_runner
 from .statistics import wilson_interval
-from .success import EpisodeJob, plan, progress
-from .workers import WorkerPool
+from .success import EpisodeJob, plan
 
 POWERS = (0.8, 0.95)
 
@@ -42,12 +43,11 @@ def judge_against(
     done: dict[int, EpisodeRecord] = {}
     pairs: list[tuple[EpisodeRecord, EpisodeRecord]] = []
     with (
-        WorkerPool(min(config.workers, len(jobs)), make_series_runner, arguments) as pool,
-        progress(console, "episodes of both, at most", len(jobs)) as advance,
+        open_pool(config.workers, make_series_runner, arguments, console) as pool,
+        closing(as_they_end(pool, jobs, "episodes of both, at most", console)) as ended,
     ):
-        for number, record in pool.run(jobs):
+        for number, record in ended:
             done[number] = record
-            advance([])
             while not settled(pairs, config.error_rate) and all(2 * len(pairs) + policy in done for policy in (0, 1)):
                 pairs.append((done[2 * len(pairs)], done[2 * len(pairs) + 1]))
             if settled(pairs, config.error_rate):
