@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -88,18 +88,21 @@ def ask(
 
     Arguments as the attributes of `Asker`. Raises UnaskableError where it has nothing to ask about any of them.
     """
-    said = []
-    try:
-        return Asker(objects, goal, split, languages, verbs, heldout, world, words).ask(condition)
-    except UnaskableError as error:
-        said.append(error)
-    for other in other_goals(objects, [goal.verb], split, world):
-        if other.target != goal.target and is_feasible(objects, other):
-            try:
-                return Asker(objects, other, split, languages, verbs, heldout, world, words).ask(condition)
-            except UnaskableError as error:
-                said.append(error)
+    asker, said = Asker(objects, goal, split, languages, verbs, heldout, world, words), []
+    for one in _goals_to_ask_about(asker):
+        try:
+            return replace(asker, goal=one).ask(condition)
+        except UnaskableError as error:
+            said.append(error)
     raise UnaskableError(f"condition {condition!r}: " + "; ".join(map(str, said)))
+
+
+def _goals_to_ask_about(asker: Asker) -> Iterator[Goal]:
+    """Its own, then others, which take random numbers of the world only once they are needed."""
+    yield asker.goal
+    for other in other_goals(asker.objects, [asker.goal.verb], asker.split, asker.world):
+        if other.target != asker.goal.target and is_feasible(asker.objects, other):
+            yield other
 
 
 @dataclass(frozen=True)
