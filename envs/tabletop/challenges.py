@@ -145,6 +145,10 @@ class Challenge:
         return noisy, proprio + rng.normal(0, PROPRIO_NOISE[self.level], proprio.shape).astype(np.float32)
 
 
+NO_CHALLENGE = Challenge("none", 0, ())
+"""A world as in training: of no kind, so that it changes nothing."""
+
+
 def _box(place: ArrayLike, half: ArrayLike, rgb: ArrayLike) -> str:
     position, size, colour = (" ".join(f"{value:.4f}" for value in np.asarray(values)) for values in (place, half, rgb))
     return f'<geom type="box" pos="{position}" size="{size}" rgba="{colour} 1" contype="0" conaffinity="0"/>'

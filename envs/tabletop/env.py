@@ -19,7 +19,7 @@ from ...datasets.subgoals import subgoal
 from ..conditions import CHANGE_STEP, DISTRACTORS, all_conditions, allows
 from .arm import FINGER_TRAVEL, JOINTS
 from .asking import Asked, UnaskableError, ask, characters
-from .challenges import LOOKS, Challenge
+from .challenges import LOOKS, NO_CHALLENGE, Challenge
 from .control import CartesianController, tool_yaw
 from .goals import VERBS, Goal, all_goals, targets
 from .grammar import PHRASINGS
@@ -138,7 +138,7 @@ class TabletopEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
             return np.random.default_rng((episode_seed, VERBS.index(task), purpose))
 
         self.episode_seed, self.condition = episode_seed, condition
-        self._challenge = Challenge.of(condition, (episode_seed, VERBS.index(task), 4))
+        self._challenge = Challenge.of(condition, (episode_seed, VERBS.index(task), 4)) or NO_CHALLENGE
         asked = self._draw_and_ask(task, condition, rng, objects)
         if "instruction" in options:
             asked = replace(asked, text=str(options["instruction"]), earlier=None)
@@ -226,7 +226,7 @@ class TabletopEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
 
     def clean_observation(self) -> dict[str, Any] | None:
         """What would be seen and felt now if the world looked as in training; None where it does."""
-        if self._challenge is None or self._challenge.kind not in LOOKS:
+        if self._challenge.kind not in LOOKS:
             return None
         if self._clean is None:
             model = mujoco.MjModel.from_xml_string(world_xml(self.objects))
@@ -270,7 +270,7 @@ class TabletopEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
     ) -> Asked:
         """Draws the scene; where it has nothing to ask about under the condition, which is seldom, the next one."""
         distractors = int(condition[-1]) if condition in DISTRACTORS else None
-        region = self._challenge.region(Region()) if self._challenge else Region()
+        region = self._challenge.region(Region())
         scenes, world, words = rng(0), rng(2), rng(3)
         for _ in range(_SCENES_TRIED):
             drawn = sample_scene(task, scenes, self._allowed(condition), objects, distractors, region)
@@ -290,17 +290,15 @@ class TabletopEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         self.states = self._reader.read(self.data)
 
     def _build(self, rng: np.random.Generator) -> None:
-        challenge = self._challenge
-        self.model = mujoco.MjModel.from_xml_string(world_xml(self.objects, challenge.bodies() if challenge else ""))
-        if challenge:
-            challenge.alter(self.model)
+        self.model = mujoco.MjModel.from_xml_string(world_xml(self.objects, self._challenge.bodies()))
+        self._challenge.alter(self.model)
         self.data = mujoco.MjData(self.model)
         self._renderer, self._clean = SceneRenderer(self.model), None
         self._reader = StateReader(self.model, self.objects)
         self._tool = self.model.site("tool").id
         joints = HOME_QPOS[:7] + rng.uniform(-_START_JITTER, _START_JITTER, 7)
         self._controller.reset(joints)
-        shift = challenge.start() if challenge else np.zeros(3)
+        shift = self._challenge.start()
         # Upright again; where it is to begin farther away than the command may run ahead, in several steps.
         for _ in range(_START_STEPS if shift.any() else 1):
             part = shift / _START_STEPS
@@ -322,10 +320,7 @@ class TabletopEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         return self.observe() if self._observing else self._assemble()
 
     def _assemble(self) -> dict[str, Any]:
-        images, proprio = self._images, self._proprio()
-        if self._challenge:
-            images, proprio = self._challenge.see(images, proprio, self._steps)
-        return self._say(images, proprio)
+        return self._say(*self._challenge.see(self._images, self._proprio(), self._steps))
 
     def _proprio(self) -> np.ndarray:
         yaw = self.tool_yaw

@@ -11,7 +11,7 @@ import pytest
 
 from deixis.envs.conditions import CHALLENGES, SEVERITIES, WORLDS, meaning
 from deixis.envs.suites import suite_named
-from deixis.envs.tabletop.challenges import IMAGE_NOISE, LAYOUT_MARGIN, START_SHIFT, Challenge
+from deixis.envs.tabletop.challenges import IMAGE_NOISE, LAYOUT_MARGIN, NO_CHALLENGE, START_SHIFT, Challenge
 from deixis.envs.tabletop.env import TabletopEnv
 from deixis.envs.tabletop.expert import expert_action
 from deixis.envs.tabletop.scene import Region
@@ -121,3 +121,14 @@ def test_names_say_what_they_are() -> None:
     assert meaning("light-3") == "the light is brighter or darker, from elsewhere, and tinted, severity 3 of 5"
     assert meaning("swap") == "another object of the scene is to be acted on, in the same way"
     assert meaning("nothing") == ""
+
+
+def test_no_challenge_changes_nothing(env: TabletopEnv) -> None:
+    begin(env, "correct")
+    looks = (env.model.geom_rgba, env.model.cam_pos, env.model.cam_quat, env.model.light_dir, env.model.light_diffuse)
+    before = [np.array(values) for values in looks]
+    NO_CHALLENGE.alter(env.model)
+    assert all(np.array_equal(values, old) for values, old in zip(looks, before, strict=True))
+    assert NO_CHALLENGE.region(Region()) == Region() and NO_CHALLENGE.bodies() == "" and not NO_CHALLENGE.start().any()
+    images, proprio = {"front": np.zeros((2, 2, 3), np.uint8)}, np.zeros(3, np.float32)
+    assert NO_CHALLENGE.see(images, proprio, 0) == (images, proprio)
