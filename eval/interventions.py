@@ -45,13 +45,14 @@ class Helped:
 
     def testable(self) -> bool:
         """Whether the stage can be replaced, in the world that has just begun."""
+        is_there = self.env.asked.goal is not None
         return {
-            "perception": self.env.clean_observation() is not None,
-            "understanding": self.env.canonical_instruction() is not None,
-            "grounding": self.policy.points and self.env.asked.goal is not None,
-            "planning": self.policy.config.subgoals and self.env.asked.goal is not None,
-            "execution": self.policy.points and self.env.asked.goal is not None,
-        }[self.stage]
+            "perception": lambda: self.env.clean_observation() is not None,
+            "understanding": lambda: self.env.canonical_instruction() is not None,
+            "grounding": lambda: self.policy.points and is_there,
+            "planning": lambda: self.policy.config.subgoals and is_there,
+            "execution": lambda: self.policy.points and is_there,
+        }[self.stage]()
 
     def note(self) -> None:
         """Keeps the truth of this moment, for when the policy looks back at it."""

@@ -64,6 +64,11 @@ def test_what_can_be_replaced_is_known(env: TabletopEnv, policy: Policy, conditi
     assert {stage for stage in STAGES if begun(env, policy, stage, condition)[0].testable()} == stages
 
 
+def test_only_the_stage_that_is_asked_for_is_looked_into(env: TabletopEnv, policy: Policy) -> None:
+    assert begun(env, policy, "understanding", "light-3")[0].testable() and env._clean is None, "nothing is rendered"
+    assert begun(env, policy, "perception", "light-3")[0].testable() and env._clean is not None
+
+
 @pytest.mark.parametrize("challenge", ["camera-4", "light-5", "texture-5", "background-5", "noise-5"])
 def test_perception_is_given_a_world_as_in_training(env: TabletopEnv, policy: Policy, challenge: str) -> None:
     _, usual = begun(env, policy, "perception", "correct")
