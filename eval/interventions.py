@@ -19,7 +19,8 @@ from torch import Tensor
 
 from ..envs.tabletop.env import TabletopEnv
 from ..envs.tabletop.expert import expert_action
-from ..envs.tabletop.goals import ObjectRef, targets
+from ..envs.tabletop.goals import ObjectRef
+from ..envs.tabletop.scene import possible_targets
 from ..policies.interfaces import Generators, Marks, Observation
 from ..policies.policy import Policy
 from .planted import Imagined
@@ -96,8 +97,7 @@ class Helped:
 
     def _expert(self, observation: Observation) -> Tensor:
         """One action of the expert, with what the policy takes for the target."""
-        able = [item.ref for item in self.env.objects if item.shape in targets(self.env.goal.verb)]
-        able = [ref for ref in able if ref != self.env.goal.reference]
+        able = possible_targets(self.env.objects, self.env.goal)
         self._meant[self._pointed_at(self.policy.point(observation)[0, :, 0].numpy(), able)] += 1
         ((meant, _),) = self._meant.most_common(1)  # not another one whenever the hand is in the way
         states = {state.name: state for state in self.env.states}

@@ -18,9 +18,9 @@ from ..datasets.language import language_of
 from ..datasets.spec import EnvSpec
 from ..envs.tabletop.env import ACTION, TabletopEnv
 from ..envs.tabletop.expert import CLOSED, OPEN, Step, expert_step
-from ..envs.tabletop.goals import Goal, ObjectRef, targets
+from ..envs.tabletop.goals import Goal, ObjectRef
 from ..envs.tabletop.grammar import instructions
-from ..envs.tabletop.scene import WORKSPACE_HIGH, WORKSPACE_LOW
+from ..envs.tabletop.scene import WORKSPACE_HIGH, WORKSPACE_LOW, possible_targets
 from ..envs.tabletop.state import ObjectState
 from ..policies.config import PolicyConfig
 from ..policies.interfaces import Generators, Observation
@@ -140,8 +140,7 @@ class PlantedPolicy:
     def _other(self, goal: Goal, shape: str, named: bool) -> ObjectRef:
         """One of the objects that could be meant, of that shape if there are any, the same throughout an episode; the
         named one among them or not."""
-        able = [o.ref for o in self.env.objects if o.shape in targets(goal.verb) and o.ref != goal.reference]
-        others = [ref for ref in able if named or ref != goal.target]
+        others = [ref for ref in possible_targets(self.env.objects, goal) if named or ref != goal.target]
         alike = [ref for ref in others if ref.shape == shape]
         choice = alike or others or [goal.target]
         return choice[int(self._rng("other").integers(len(choice)))]

@@ -23,7 +23,7 @@ from ...datasets.language import (
     relation,
 )
 from .goals import COLOURS, Goal, ObjectRef, targets
-from .scene import SceneObject, is_feasible, other_goal, other_goals
+from .scene import SceneObject, is_feasible, other_goal, other_goals, possible_targets
 from .splits import Split
 
 _NOT_THIS = {
@@ -259,8 +259,7 @@ class Asker:
     def _tempting(self) -> ObjectRef:
         """Another object of which the same could be asked, that shares colour or shape with the target if one does."""
         target = self.goal.target
-        others = [o.ref for o in self.objects if o.shape in targets(self.goal.verb)]
-        others = [ref for ref in others if ref not in (target, self.goal.reference)]
+        others = [ref for ref in possible_targets(self.objects, self.goal) if ref != target]
         near = [ref for ref in others if ref.colour == target.colour or ref.shape == target.shape]
         if not others:
             raise UnaskableError(f"there is nothing else of which {self.goal.verb!r} could be asked")

@@ -109,6 +109,11 @@ def other_goal(objects: Sequence[SceneObject], goal: Goal, rng: np.random.Genera
     return Goal("push", shuffled[0].ref, None, _choice(rng, list(SIDES)))
 
 
+def possible_targets(objects: Sequence[SceneObject], goal: Goal) -> list[ObjectRef]:
+    """The objects of which the same could be asked, the goal's own target among them."""
+    return [o.ref for o in objects if o.shape in targets(goal.verb) and o.ref != goal.reference]
+
+
 def is_feasible(objects: Sequence[SceneObject], goal: Goal) -> bool:
     """Whether the hand has the room that a push or a move needs."""
     if goal.verb == "push":
