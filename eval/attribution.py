@@ -124,8 +124,7 @@ def make_attributor(folder: str, suite_name: str, exec_horizon: int | None) -> R
             helped = Helped(policy, env, stage)
             horizon = 1 if stage == "execution" else exec_horizon
             player = Player(made, helped, suite, horizon, on_step=helped.note)
-            seed, noise = suite.episode_seed(job.task, job.index), suite.policy_seed(job.task, job.index)
-            player.begin(seed, {"task": job.task, "condition": job.condition}, noise)
+            player.begin_episode(job.task, job.index, job.condition)
             if not helped.testable():
                 return None
             player.follow()

@@ -87,8 +87,8 @@ def run_chain(
     """
     first, number = suite.turn(index)
     turns = [suite.tasks[(suite.tasks.index(first) + place) % len(suite.tasks)] for place in range(length)]
-    seed, records = suite.episode_seed(first, number), []
-    player.begin(seed, {"task": first, "condition": "correct"}, suite.policy_seed(first, number))
+    seed = player.begin_episode(first, number, "correct")
+    records: list[EpisodeRecord] = []
     for place, task in enumerate(turns):
         started = time.perf_counter()
         if place:

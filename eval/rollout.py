@@ -70,8 +70,8 @@ def run_episode(
     environment's own expert would be about, where there is one (`subgoal()`).
     """
     player = Player(env, policy, suite, exec_horizon, on_step, through, on_say)
-    started, seed = time.perf_counter(), suite.episode_seed(task, index)
-    player.begin(seed, {"task": task, "condition": condition}, suite.policy_seed(task, index))
+    started = time.perf_counter()
+    seed = player.begin_episode(task, index, condition)
     player.follow()
     return player.record(task, index, seed, condition, policy_hash, versions, time.perf_counter() - started)
 
@@ -119,6 +119,12 @@ class Player:
         # An environment that can skip rendering is told which steps nobody will look at.
         self._set_observing = getattr(env.unwrapped, "set_observing", lambda observing: None)
         self._truth: Callable[[], str] | None = getattr(env.unwrapped, "subgoal", None)
+
+    def begin_episode(self, task: str, index: int, condition: str) -> int:
+        """The world and the noise of episode `index` of `task` in the suite; returns the world's seed."""
+        seed = self.suite.episode_seed(task, index)
+        self.begin(seed, {"task": task, "condition": condition}, self.suite.policy_seed(task, index))
+        return seed
 
     def begin(self, seed: int, options: Mapping[str, Any], noise: int) -> None:
         """A world of this seed, and a policy that has seen nothing but its first moment; noise: seed of its own."""

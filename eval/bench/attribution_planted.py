@@ -40,9 +40,7 @@ def causes_of(fault: str | None, condition: str, failures: int, episodes: int = 
 
     def succeeds(task: str, index: int, given: tuple[str, ...]) -> bool:
         player = Player(made, PlantedPolicy(env, fault, given), suite)
-        player.begin(
-            suite.episode_seed(task, index), {"task": task, "condition": condition}, suite.policy_seed(task, index)
-        )
+        player.begin_episode(task, index, condition)
         player.follow()
         return bool(player.info["success"])
 

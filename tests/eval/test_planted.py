@@ -30,8 +30,7 @@ def judged(env: TabletopEnv, fault: str | None, *conditions: str, given: tuple[s
     for condition in conditions:
         for number in range(EPISODES):
             task, index = SUITE.turn(number)
-            seed = SUITE.episode_seed(task, index)
-            player.begin(seed, {"task": task, "condition": condition}, SUITE.policy_seed(task, index))
+            seed = player.begin_episode(task, index, condition)
             player.follow()
             records.append(player.record(task, index, seed, condition, "planted", {}, 0.0))
     assert all(isinstance(record, EpisodeRecord) for record in records)
