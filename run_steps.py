@@ -311,7 +311,7 @@ def _count(option: str, text: str) -> int:
 
 def plan(config: RunConfig, difference: str) -> None:
     """Print how many episodes show a difference of two success rates."""
-    from .eval.versus import known_rate, show_plan
+    from .eval.power import known_rate, show_plan
 
     try:
         asked = float(difference)

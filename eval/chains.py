@@ -15,12 +15,11 @@ from rich.console import Console
 from rich.table import Table
 
 from ..envs.suites import Suite, suite_named
-from .comparison import bootstrap_interval
 from .config import EvalConfig
 from .jobs import run_jobs
 from .provenance import library_versions, policy_hash
 from .results import EpisodeRecord, write_table
-from .statistics import proportion
+from .statistics import bootstrap_interval, proportion
 from .workers import Runner
 
 if TYPE_CHECKING:

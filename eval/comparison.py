@@ -12,9 +12,9 @@ from math import exp, log
 
 import numpy as np
 from scipy.special import betaln
-from scipy.stats import binom, binomtest
+from scipy.stats import binomtest
 
-RESAMPLES = 10_000
+from .statistics import bootstrap_interval
 
 
 @dataclass(frozen=True)
@@ -93,58 +93,3 @@ def evidence(only_first: int, only_second: int) -> float:
     """
     discordant = only_first + only_second
     return exp(betaln(only_first + 0.5, only_second + 0.5) - betaln(0.5, 0.5) + discordant * log(2))
-
-
-def bootstrap_interval(
-    numbers: Sequence[float] | np.ndarray, confidence: float = 0.95, seed: int = 0
-) -> tuple[float, float]:
-    """Percentile bootstrap interval of the mean of numbers, one for each episode; the same for the same numbers."""
-    rng = np.random.default_rng(seed)
-    values, counts = np.unique(np.asarray(numbers, float), return_counts=True)
-    drawn = rng.multinomial(counts.sum(), counts / counts.sum(), RESAMPLES)
-    means = drawn @ values / counts.sum()
-    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return float(low), float(high)
-
-
-def power(episodes: int, first: float, second: float, error_rate: float = 0.05) -> float:
-    """Chance that `mcnemar` finds two success rates different in so many pairs of episodes, at that error rate.
-
-    Outcomes of the two policies in one scene are taken for independent; where the same scenes are hard for both, fewer
-    episodes are enough.
-    """
-    only_first, only_second = first * (1 - second), second * (1 - first)
-    differing = only_first + only_second
-    if not differing:
-        return 0.0
-    # Counts that all but never occur, once in 10**12, would take most of the time.
-    least, most = binom.ppf([1e-12, 1 - 1e-12], episodes, differing)
-    discordant = np.arange(max(least, 0), most + 1)
-    likely = binom.pmf(discordant, episodes, differing)
-    # The largest count of the rarer side that is rejected: both tails together are at most the error rate.
-    largest = binom.ppf(error_rate / 2, discordant, 0.5)
-    largest -= 2 * binom.cdf(largest, discordant, 0.5) > error_rate
-    share = only_first / differing
-    rejected = binom.cdf(largest, discordant, share) + binom.sf(discordant - largest - 1, discordant, share)
-    return float((likely * np.where(largest >= 0, rejected, 0.0)).sum())
-
-
-def episodes_needed(first: float, second: float, wanted: float = 0.8, error_rate: float = 0.05) -> int:
-    """The fewest pairs of episodes from which on `power` is at least `wanted`.
-
-    Raises ValueError unless both are success rates and differ, and `wanted` lies between the error rate and 1.
-    """
-    if not (0 <= first <= 1 and 0 <= second <= 1) or first == second:
-        raise ValueError(f"success rates: found {first} and {second}, wanted two different numbers from 0 to 1")
-    if not 0 < error_rate < wanted < 1:
-        raise ValueError(f"power: found {wanted} at error rate {error_rate}, wanted 0 < error rate < power < 1")
-    enough = 1
-    while power(enough, first, second, error_rate) < wanted:
-        enough *= 2
-    low = enough // 2
-    while enough - low > 1:
-        middle = (low + enough) // 2
-        low, enough = (low, middle) if power(middle, first, second, error_rate) >= wanted else (middle, enough)
-    # Counts are whole numbers, so power goes up in a saw: take what stays enough over the next teeth.
-    teeth = range(enough, enough + 40)
-    return max([n + 1 for n in teeth if power(n, first, second, error_rate) < wanted], default=enough)

@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
-from .comparison import bootstrap_interval
 from .results import EpisodeRecord
-from .statistics import proportion
+from .statistics import bootstrap_interval, proportion
 
 NOTHING_TO_DO = ("null", "false-premise")
 INDEXED = (

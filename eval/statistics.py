@@ -1,4 +1,4 @@
-"""Confidence intervals for a success rate and for a mean score."""
+"""Confidence intervals for a success rate, for a mean score, and for the mean of any numbers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Any
 
+import numpy as np
 from scipy.stats import binomtest
+
+RESAMPLES = 10_000
 
 
 @dataclass(frozen=True)
@@ -66,3 +69,15 @@ def mean_score(scores: Sequence[float]) -> dict[str, Any]:
         return {"score": mean, "score_ci95": list(wilson_interval(round(mean) * len(scores), len(scores)))}
     half = 1.96 * stdev(scores) / len(scores) ** 0.5 if len(scores) > 1 else 1.0
     return {"score": mean, "score_ci95": [max(0.0, mean - half), min(1.0, mean + half)]}
+
+
+def bootstrap_interval(
+    numbers: Sequence[float] | np.ndarray, confidence: float = 0.95, seed: int = 0
+) -> tuple[float, float]:
+    """Percentile bootstrap interval of the mean of numbers, one for each episode; the same for the same numbers."""
+    rng = np.random.default_rng(seed)
+    values, counts = np.unique(np.asarray(numbers, float), return_counts=True)
+    drawn = rng.multinomial(counts.sum(), counts / counts.sum(), RESAMPLES)
+    means = drawn @ values / counts.sum()
+    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return float(low), float(high)

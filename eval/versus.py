@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import asdict
@@ -13,16 +12,13 @@ from rich.console import Console
 from rich.table import Table
 
 from ..envs.suites import suite_named
-from .comparison import Comparison, compare, episodes_needed, evidence
+from .comparison import Comparison, compare, evidence
 from .config import EvalConfig
 from .jobs import as_they_end, open_pool
 from .provenance import library_versions, policy_hash
 from .results import EpisodeRecord, write_table
 from .series import SeriesJob, make_series_runner
-from .statistics import wilson_interval
 from .success import EpisodeJob, plan
-
-POWERS = (0.8, 0.95)
 
 
 def judge_against(
@@ -100,40 +96,3 @@ def show_comparison(found: dict[str, Any], names: tuple[str, str], console: Cons
         f"{verdict}: difference {difference}, exact McNemar p {found['p_value']:.3g}, evidence {found['evidence']:.3g}",
         highlight=False,
     )
-
-
-def show_plan(difference: float, rate: float, error_rate: float, console: Console | None = None) -> dict[str, Any]:
-    """Prints, and returns, how many episodes it takes to see that a policy with success rate `rate` is better than one
-    by `difference` worse. Raises ValueError unless both are rates."""
-    if not 0 < difference <= 1:
-        raise ValueError(
-            f"--plan: found {difference}, wanted a difference of success rates between 0 and 1, such as 0.1"
-        )
-    worse = rate - difference if rate >= difference else rate + difference
-    if not 0 <= worse <= 1:
-        raise ValueError(
-            f"--plan: found {difference} beside a success rate of {rate:.2f}, wanted at most {max(rate, 1 - rate):.2f}"
-        )
-    console = console or Console()
-    needed = {f"episodes_{round(100 * share)}": episodes_needed(rate, worse, share, error_rate) for share in POWERS}
-    table = Table(
-        title=f"{rate:.0%} against {worse:.0%}, called different by mistake at most {error_rate:.0%} of the time"
-    )
-    table.add_column("episodes of each policy", justify="right")
-    table.add_column("seen with a chance of", justify="right")
-    table.add_column("interval of one rate", justify="right")
-    for share, episodes in zip(POWERS, needed.values(), strict=True):
-        low, high = wilson_interval(round(rate * episodes), episodes)
-        table.add_row(str(episodes), f"{share:.0%}", f"{low:.1%} to {high:.1%}")
-    console.print(table)
-    console.print(
-        "On the same episodes for both; outcomes are taken for independent, so where the same scenes are hard for both "
-        "fewer are enough.\n`deixis eval POLICY --against OTHER --eval.episodes N` stops as soon as it is sure."
-    )
-    return {"rate": rate, "difference": difference, "error_rate": error_rate, **needed}
-
-
-def known_rate(out_dir: Path) -> float:
-    """The success rate that the run in `out_dir` has measured, else a half, where most episodes are needed."""
-    summary = out_dir / "summary.json"
-    return float(json.loads(summary.read_text("utf-8"))["success_rate"]) if summary.is_file() else 0.5

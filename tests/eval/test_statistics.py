@@ -3,7 +3,13 @@
 import numpy as np
 import pytest
 
-from deixis.eval.statistics import clopper_pearson_interval, mean_score, proportion, wilson_interval
+from deixis.eval.statistics import (
+    bootstrap_interval,
+    clopper_pearson_interval,
+    mean_score,
+    proportion,
+    wilson_interval,
+)
 
 # R. G. Newcombe, "Two-sided confidence intervals for the single proportion: comparison of seven methods",
 # Statistics in Medicine 17, 1998, table I: methods 3 (score) and 5 (Clopper-Pearson).
@@ -62,3 +68,18 @@ def test_the_interval_of_a_mean_is_never_of_no_width():
     assert found["score_ci95"] == pytest.approx([0.4 - half, 0.4 + half])
     assert mean_score([0.0] * 20)["score_ci95"] == pytest.approx([0.0, 0.1611], abs=5e-5)
     assert mean_score([1.0] * 20)["score_ci95"] == pytest.approx([1 - 0.1611, 1.0], abs=5e-5)
+
+
+def test_the_interval_of_a_difference_holds_the_truth_as_often_as_it_says() -> None:
+    rng, held = np.random.default_rng(2), 0
+    for _ in range(400):
+        hard = rng.random(100)  # the same scenes are hard for both policies, as they are in one world
+        first, second = (0.5 * hard + 0.5 * rng.random(100)) < 0.7, (0.5 * hard + 0.5 * rng.random(100)) < 0.5
+        truth = _TRUE_RATES[0.7] - _TRUE_RATES[0.5]
+        low, high = bootstrap_interval(first.astype(float) - second)
+        held += low <= truth <= high
+    assert 0.92 <= held / 400 <= 0.98
+
+
+# P(U/2 + V/2 < x) of two uniform numbers: 2 x**2 below a half, 1 - 2 (1 - x)**2 above.
+_TRUE_RATES = {0.7: 1 - 2 * 0.3**2, 0.5: 0.5}

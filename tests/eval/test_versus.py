@@ -13,7 +13,7 @@ from rich.console import Console
 from deixis.cli import main
 from deixis.eval.comparison import evidence
 from deixis.eval.results import EpisodeRecord, read_table
-from deixis.eval.versus import compare_records, known_rate, settled, show_comparison, show_plan
+from deixis.eval.versus import compare_records, settled, show_comparison
 
 
 def test_a_policy_is_not_better_than_itself(
@@ -56,20 +56,6 @@ def test_the_verdict_names_the_better_one(make_record: Callable[..., EpisodeReco
     show_comparison(values, ("old", "new"), console := Console(record=True, width=120))
     said = console.export_text()
     assert "new is better: difference -100.0 points" in said and "12 of at most 40" in said
-
-
-def test_the_plan_starts_from_what_the_run_has_measured(tmp_path: Path) -> None:
-    assert known_rate(tmp_path) == 0.5
-    (tmp_path / "summary.json").write_text('{"success_rate": 0.87}')
-    assert known_rate(tmp_path) == 0.87
-    console = Console(record=True, width=120)
-    needed = show_plan(0.1, 0.87, 0.05, console)
-    assert "87% against 77%" in console.export_text()
-    assert needed["episodes_80"] < needed["episodes_95"]
-    assert show_plan(0.3, 0.1, 0.05, Console(quiet=True))["episodes_80"] > 5, "10% against 40%"
-    for difference, rate, said in ((0.0, 0.5, "wanted a difference"), (0.6, 0.5, "wanted at most 0.50")):
-        with pytest.raises(ValueError, match=said):
-            show_plan(difference, rate, 0.05)
 
 
 def test_one_question_at_a_time(capsys: pytest.CaptureFixture[str]) -> None:
