@@ -193,21 +193,21 @@ def _run_configured(name: str, rest: list[str], typed: list[str]) -> int:
 def _evaluate(config: RunConfig, typed: list[str], own: Mapping[str, Any]) -> None:
     from . import run_steps
 
-    asked = [name for name in ("collapse", "alignment", "against", "chains", "attribute", "plan") if own[name]]
+    steps: dict[str, Callable[[], object]] = {
+        "collapse": lambda: run_steps.collapse(config, typed, own["checkpoint"], own["json"]),
+        "alignment": lambda: run_steps.alignment(config, typed, own["checkpoint"], own["json"]),
+        "against": lambda: run_steps.against(config, typed, own["checkpoint"], own["against"], own["json"]),
+        "chains": lambda: run_steps.chains(config, typed, own["checkpoint"], own["chains"], own["json"]),
+        "attribute": lambda: run_steps.attribute(config, typed, own["checkpoint"], own["attribute"], own["json"]),
+        "plan": lambda: run_steps.plan(config, own["plan"]),
+    }
+    asked = [name for name in steps if own[name]]
     if len(asked) > 1:
         raise ValueError(f"found {' and '.join(f'--{name}' for name in asked)}, wanted one at a time")
-    if own["plan"]:
-        run_steps.plan(config, own["plan"])
-    elif own["chains"] or own["attribute"]:
-        step = run_steps.chains if own["chains"] else run_steps.attribute
-        step(config, typed, own["checkpoint"], own["chains"] or own["attribute"], own["json"])
-    elif own["against"]:
-        run_steps.against(config, typed, own["checkpoint"], own["against"], own["json"])
+    if asked:
+        steps[asked[0]]()
     else:
-        step = {"collapse": run_steps.collapse, "alignment": run_steps.alignment}.get(
-            "".join(asked), run_steps.evaluate
-        )
-        step(config, typed, own["checkpoint"], own["json"])
+        run_steps.evaluate(config, typed, own["checkpoint"], own["json"])
 
 
 def _refusing(name: str, step: Callable[[], object]) -> int:
