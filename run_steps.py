@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .datasets.atomic import write_text
 from .eval.records import make_record
 from .run_config import RunConfig, write_sections, written_sections
 
@@ -359,10 +360,7 @@ def _timed(out: Path | None, step: str) -> Iterator[None]:
     path = out / "timings.json"
     timings: dict[str, Any] = json.loads(path.read_text("utf-8")) if path.is_file() else {}
     timings[step] = round(time.perf_counter() - started, 2)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")  # another process may read it: it appears whole
-    unfinished.write_text(json.dumps(timings, indent=2) + "\n", "utf-8")
-    os.replace(unfinished, path)
+    write_text(path, json.dumps(timings, indent=2) + "\n")  # another process may read it: it appears whole
 
 
 def _check_names(config: RunConfig) -> None:

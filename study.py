@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from .datasets.atomic import write_text
 from .run_config import PRESETS, ConfigError, RunConfig, expand, read_run_config
 from .study_results import BACKBONE, DECISION, backbone_folder, write_results
 
@@ -318,7 +319,5 @@ def _ask(what: str, config: RunConfig, folder: Path) -> None:
         from .eval.collapse import judge_collapse
 
         found = judge_collapse(folder / "policy", config.eval, folder)
-    unfinished = path.with_suffix(".part")
-    unfinished.write_text(json.dumps(found) + "\n", "utf-8")
-    unfinished.replace(path)
+    write_text(path, json.dumps(found) + "\n")
     print(f"{what}: {time.perf_counter() - started:.0f} s")

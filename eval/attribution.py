@@ -17,6 +17,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from ..datasets.atomic import write_text
 from ..envs.suites import suite_named
 from .config import EvalConfig
 from .jobs import run_jobs
@@ -79,9 +80,7 @@ def attribute_failures(
         jobs, make_attributor, arguments, config.workers, "failures", console or Console()
     )
     lines = [_line(job, attribution) for job, attribution in zip(jobs, done, strict=True)]
-    unfinished = out_dir / ".attribution.jsonl.part"
-    unfinished.write_text("".join(lines), "utf-8")
-    unfinished.replace(out_dir / "attribution.jsonl")
+    write_text(out_dir / "attribution.jsonl", "".join(lines))
     return summarise_causes(done)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ import jinja2
 import numpy as np
 from PIL import Image, ImageDraw
 
+from ..datasets.atomic import write_text
 from ..datasets.findings import GateReport
 from ..datasets.motion import newest_rows
 from ..datasets.spec import ACTION_STREAM, ActionSpec, camera_stream
@@ -40,11 +40,7 @@ def write_gate_page(store: TrajectoryStore, report: GateReport, path: Path) -> P
         delays=[_delay(name, report) for name in report.lags],
         strips=[_strip(store, e, sound) for e in _strip_episodes(store, report)] if ACTION_STREAM in sound else [],
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    unfinished.write_text(page, "utf-8")
-    os.replace(unfinished, path)
-    return path
+    return write_text(path, page)
 
 
 def _clock(store: TrajectoryStore, name: str, report: GateReport) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, TextIO
 
+from ..datasets.atomic import write_text
 from .results import EpisodeRecord
 
 _FIELDS = {field.name for field in fields(EpisodeRecord)}
@@ -43,10 +44,7 @@ class Journal:
 
     def _begin(self) -> TextIO:
         """Writes down what is known, without lines that were not written to their end, and opens what follows it."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = self.path.with_name(f".{self.path.name}.part")
-        unfinished.write_text("".join(map(_line, [self._about, *map(asdict, self.records)])), "utf-8")
-        unfinished.replace(self.path)
+        write_text(self.path, "".join(map(_line, [self._about, *map(asdict, self.records)])))
         return self.path.open("a", encoding="utf-8")
 
     def __enter__(self) -> Journal:

@@ -7,7 +7,6 @@ chosen ones are run again with a larger camera.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import textwrap
 from collections.abc import Callable, Sequence
@@ -18,6 +17,7 @@ import gymnasium
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from ..datasets.atomic import write_text
 from .results import EpisodeRecord
 
 CLIP_FOLDER = "media"
@@ -127,9 +127,7 @@ def write_index(clips: Sequence[Clip], folder: Path) -> None:
     for path in folder.iterdir():
         if path.name not in keep:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
-    unfinished = folder / f".{INDEX}"
-    unfinished.write_text(json.dumps([asdict(clip) for clip in clips], indent=2, ensure_ascii=False) + "\n", "utf-8")
-    os.replace(unfinished, folder / INDEX)
+    write_text(folder / INDEX, json.dumps([asdict(clip) for clip in clips], indent=2, ensure_ascii=False) + "\n")
 
 
 def read_index(folder: Path) -> list[Clip]:

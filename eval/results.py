@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -16,6 +15,8 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from ..datasets.atomic import whole_file
 
 NOT_REPRODUCIBLE = ("wall_s",)
 SINCE = (
@@ -129,14 +130,9 @@ class EpisodeRecord:
 def write_table(records: Sequence[EpisodeRecord], path: Path | str) -> Path:
     """Writes the records in their order. The file appears whole or not at all."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     table = pa.Table.from_pylist([record.to_row() for record in records], schema=SCHEMA)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        pq.write_table(table, unfinished)
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with whole_file(path) as beside:
+        pq.write_table(table, beside)
     return path
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ..datasets.atomic import write_text
 from .instructions import DEFINITIONS as INSTRUCTIONS
 from .instructions import by_condition, instruction_following_index
 from .results import EpisodeRecord, read_table, table_digest
@@ -121,9 +121,7 @@ def write_summary(run_dir: Path | str) -> dict[str, Any]:
     log = run_dir / "training.jsonl"
     if log.exists():
         summary["wall_seconds"]["training"] = training_seconds(log)
-    unfinished = run_dir / f".summary.json.{os.getpid()}"
-    unfinished.write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
-    os.replace(unfinished, run_dir / "summary.json")
+    write_text(run_dir / "summary.json", json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
     return summary
 
 

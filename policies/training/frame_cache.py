@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from torch import Tensor
 
+from ...datasets.atomic import whole_file
 from ..interfaces import SeeingBackbone
 from ..serialisation import load_tensors, save_tensors
 
@@ -49,11 +49,6 @@ def kept(folder: Path, key: str, encode: Callable[[], Tensor]) -> Tensor:
             pass
     frames = encode()
     if frames.numel() * frames.element_size() <= MOST_BYTES:
-        folder.mkdir(parents=True, exist_ok=True)
-        unfinished = folder / f".{key}.{os.getpid()}"
-        try:
-            save_tensors({"frames": frames}, unfinished)
-            os.replace(unfinished, path)
-        finally:
-            unfinished.unlink(missing_ok=True)
+        with whole_file(path) as beside:
+            save_tensors({"frames": frames}, beside)
     return frames
