@@ -1,4 +1,4 @@
-"""Films of chosen episodes: an animated WebP and a filmstrip each, with instruction and outcome drawn in.
+"""Films of chosen episodes: an animated WebP and a filmstrip each, with instruction, sub-goal and outcome drawn in.
 
 An episode is a function of (suite, task, index, condition), so nothing is filmed while episodes are counted: the
 chosen ones are run again with a larger camera.
@@ -8,23 +8,23 @@ from __future__ import annotations
 
 import json
 import shutil
-import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import gymnasium
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from ..datasets.atomic import write_text
+from . import captions
 from .results import EpisodeRecord
 
 CLIP_FOLDER = "media"
 INDEX = "index.json"
 _STRIP_FRAMES, _STRIP_SIZE, _STRIP_GAP = 6, 180, 6
-_LINES, _LINE_HEIGHT, _FONT_SIZE, _LINE_LENGTH = 2, 17, 13, 36
-_BAR_HEIGHT = (_LINES + 1) * _LINE_HEIGHT + 8
+_FONT_SIZE, _STRIP_FONT_SIZE, _LINES, _MARGIN = 13, 16, 2, 8
 _LAST_FRAME_MS = 1200
 _INK, _BAR, _GOOD, _BAD = (240, 240, 236), (28, 30, 34), (110, 200, 130), (240, 130, 105)
 
@@ -48,6 +48,14 @@ class Clip:
     original_target: str
     acted_on: str | None
     said: list[tuple[int, str]] = field(default_factory=list)
+
+
+class Moment(NamedTuple):
+    """A frame, uint8 [H, W, 3], its step, and the sub-goal that the policy was about once it had seen it."""
+
+    frame: np.ndarray
+    step: int
+    said: str
 
 
 def choose_clips(records: Sequence[EpisodeRecord], count: int) -> list[EpisodeRecord]:
@@ -90,8 +98,8 @@ def film(
     record = episode(shoot, hear)
     name = f"{record.condition}-{record.task}-{record.index:04d}"
     folder.mkdir(parents=True, exist_ok=True)
-    # What is said once a frame was seen stands in it.
-    drawn = [_with_caption(frame, record, step, said[step + 1]) for step, frame in enumerate(frames)]
+    moments = [Moment(frame, step, said[step + 1]) for step, frame in enumerate(frames)]
+    drawn = [_with_caption(moment, record) for moment in moments]
     rate = float(env.metadata.get("render_fps", 10))
     durations = [round(1000 / rate)] * (len(drawn) - 1) + [_LAST_FRAME_MS]
     drawn[0].save(
@@ -103,7 +111,7 @@ def film(
         quality=75,
         method=4,
     )
-    _strip(frames).save(folder / f"{name}.png", optimize=True)
+    _strip(moments, record).save(folder / f"{name}.png", optimize=True)
     return Clip(
         film=f"{name}.webp",
         strip=f"{name}.png",
@@ -142,32 +150,56 @@ def outcome(success: bool, steps: int) -> str:
     return f"success in {steps} steps" if success else f"no success in {steps} steps"
 
 
-def _with_caption(frame: np.ndarray, record: EpisodeRecord, step: int, said: str) -> Image.Image:
+def _with_caption(moment: Moment, record: EpisodeRecord) -> Image.Image:
     """The frame on a bar with the instruction, what the policy says it is about and, at the end, the outcome."""
-    height, width, _ = frame.shape
-    image = Image.new("RGB", (width, height + _BAR_HEIGHT), _BAR)
-    image.paste(Image.fromarray(frame), (0, 0))
-    draw, font = ImageDraw.Draw(image), ImageFont.load_default(_FONT_SIZE)
-    # Pillow's own font has no Chinese; such an instruction stands beside the film in the report.
-    text = record.instruction if record.instruction.isascii() else f"{record.task} ({record.target})"
-    lines = textwrap.wrap(text or "(no instruction)", _LINE_LENGTH, max_lines=_LINES, placeholder=" …")
-    for number, line in enumerate(lines):
-        draw.text((8, height + 4 + number * _LINE_HEIGHT), line, fill=_INK, font=font)
-    over = step == record.steps
-    status = outcome(record.success, record.steps) if over else f"step {step}"
-    if said and said.isascii() and not over:
-        status = textwrap.shorten(f"{status}: {said}", _LINE_LENGTH, placeholder=" …")
-    colour = (_GOOD if record.success else _BAD) if over else _INK
-    draw.text((8, height + 4 + _LINES * _LINE_HEIGHT), status, fill=colour, font=font)
+    height, width, _ = moment.frame.shape
+    line = _line_height(_FONT_SIZE)
+    image = Image.new("RGB", (width, height + (_LINES + 1) * line + _MARGIN), _BAR)
+    image.paste(Image.fromarray(moment.frame), (0, 0))
+    draw, room = ImageDraw.Draw(image), width - 2 * _MARGIN
+    for number, text in enumerate(captions.wrap(_instruction(record), _FONT_SIZE, room, _LINES), 1):
+        captions.draw(draw, (_MARGIN, height + number * line), text, _FONT_SIZE, _INK)
+    text, colour = _status(moment, record)
+    [text] = captions.wrap(text, _FONT_SIZE, room, 1)
+    captions.draw(draw, (_MARGIN, height + (_LINES + 1) * line), text, _FONT_SIZE, colour)
     return image
 
 
-def _strip(frames: Sequence[np.ndarray]) -> Image.Image:
-    """Evenly spaced frames side by side, the first and the last among them."""
-    chosen = np.linspace(0, len(frames) - 1, _STRIP_FRAMES).round().astype(int)
-    width = _STRIP_FRAMES * (_STRIP_SIZE + _STRIP_GAP) - _STRIP_GAP
-    strip = Image.new("RGBA", (width, _STRIP_SIZE))  # the gaps stay transparent
+def _strip(moments: Sequence[Moment], record: EpisodeRecord) -> Image.Image:
+    """Evenly spaced frames side by side, the first and the last among them, below the instruction and above what the
+    policy said and, at the end, the outcome."""
+    chosen = np.linspace(0, len(moments) - 1, _STRIP_FRAMES).round().astype(int)
+    statuses = [_status(moments[number], record) for number in chosen]
+    below = [captions.wrap(text, _STRIP_FONT_SIZE, _STRIP_SIZE - _MARGIN, _LINES) for text, _ in statuses]
+    line, width = _line_height(_STRIP_FONT_SIZE), _STRIP_FRAMES * (_STRIP_SIZE + _STRIP_GAP) - _STRIP_GAP
+    top = line + _MARGIN
+    strip = Image.new("RGB", (width, top + _STRIP_SIZE + max(map(len, below)) * line + _MARGIN), _BAR)
+    draw = ImageDraw.Draw(strip)
+    [text] = captions.wrap(_instruction(record), _STRIP_FONT_SIZE, width - 2 * _MARGIN, 1)
+    captions.draw(draw, (_MARGIN, line), text, _STRIP_FONT_SIZE, _INK)
     for place, number in enumerate(chosen):
-        picture = Image.fromarray(frames[number]).resize((_STRIP_SIZE, _STRIP_SIZE), Image.Resampling.LANCZOS)
-        strip.paste(picture, (place * (_STRIP_SIZE + _STRIP_GAP), 0))
+        left = place * (_STRIP_SIZE + _STRIP_GAP)
+        picture = Image.fromarray(moments[number].frame)
+        strip.paste(picture.resize((_STRIP_SIZE, _STRIP_SIZE), Image.Resampling.LANCZOS), (left, top))
+        for number_of_line, text in enumerate(below[place], 1):
+            at = (left + _MARGIN, top + _STRIP_SIZE + number_of_line * line)
+            captions.draw(draw, at, text, _STRIP_FONT_SIZE, statuses[place][1])
     return strip
+
+
+def _instruction(record: EpisodeRecord) -> str:
+    """The instruction, or what it is about where the fonts lack its letters: then it stands beside the film alone."""
+    text = record.instruction if captions.drawable(record.instruction) else f"{record.task} ({record.target})"
+    return text or "(no instruction)"
+
+
+def _status(moment: Moment, record: EpisodeRecord) -> tuple[str, captions.Colour]:
+    """What is said of a moment, and in which colour."""
+    if moment.step == record.steps:
+        return outcome(record.success, record.steps), _GOOD if record.success else _BAD
+    said = moment.said and captions.drawable(moment.said)
+    return f"step {moment.step}: {moment.said}" if said else f"step {moment.step}", _INK
+
+
+def _line_height(size: int) -> int:
+    return round(1.3 * size)

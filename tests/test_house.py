@@ -20,7 +20,7 @@ ROOMS = {
     "policies": {"policies", "datasets"},
     "eval": {"eval", "datasets", "envs", "policies"},
 }
-BINARY = (".png", ".jpg", ".gif", ".webp", ".npz")
+BINARY = (".png", ".jpg", ".gif", ".webp", ".npz", ".ttf")
 
 
 def sources() -> list[Path]:
