@@ -88,7 +88,14 @@ COMMANDS = {
             "--json": "also write what was found to FILE",
         },
     ),
-    "report": Command("write a run's numbers, curves and videos as one HTML page", ("out",)),
+    "report": Command(
+        "write a run's numbers, curves and videos, or several runs beside each other, as one HTML page",
+        ("out",),
+        {
+            "runs": "folders of runs, the first being what the others are compared with; left out, the run in `--out`",
+            "--page": "write the page to FILE; left out, to RUN/report.html, of several runs beside the first's folder",
+        },
+    ),
     "study": Command(
         "train and judge several variants alike, and write the record of all",
         options={
@@ -185,7 +192,7 @@ def _run_configured(name: str, rest: list[str], typed: list[str]) -> int:
         "data check": lambda: run_steps.check(config, own["store"], own["json"], own["page"], own["fix"]),
         "train": lambda: run_steps.train(config, own["store"]),
         "eval": lambda: _evaluate(config, typed, own),
-        "report": lambda: run_steps.report(config),
+        "report": lambda: run_steps.report(config, own["runs"], own["page"]),
     }
     return _refusing(name, steps[name])
 

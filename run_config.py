@@ -22,6 +22,7 @@ from .eval.config import EvalConfig, WatchConfig
 from .policies.config import TrainConfig, to_dict
 
 PRESETS = Path(__file__).parent / "configs"
+SEVERAL = ("runs",)  # a command's own arguments of which there may be several, a list
 
 
 @dataclass(frozen=True)
@@ -160,11 +161,14 @@ def _parser(
     command: str, options: Mapping[str, str], switches: Mapping[str, str], skip: Collection[str] = ()
 ) -> jsonargparse.ArgumentParser:
     parser = jsonargparse.ArgumentParser(prog=f"deixis {command}", exit_on_error=False, print_config=None)
-    positional = "".join(f" [{option.upper()}]" for option in options if not option.startswith("-"))
+    named = {option: f"{option[:-1].upper()} ..." if option in SEVERAL else option.upper() for option in options}
+    positional = "".join(f" [{named[option]}]" for option in options if not option.startswith("-"))
     parser.usage = f"deixis {command}{positional} [--config FILE] [--KEY VALUE ...]"
     for option, text in options.items():
         shape: dict[str, Any] = (
-            {"metavar": "FILE"} if option.startswith("-") else {"nargs": "?", "metavar": option.upper()}
+            {"metavar": "FILE"}
+            if option.startswith("-")
+            else {"nargs": "*" if option in SEVERAL else "?", "metavar": option.upper()}
         )
         parser.add_argument(option, help=text, type=str, default=None, **shape)
     for switch, text in switches.items():

@@ -326,15 +326,16 @@ def _write_found(found: dict[str, Any], command: Sequence[str], path: Path) -> N
     print(f"record: {path}")
 
 
-def report(config: RunConfig) -> None:
-    """Write report.html from what the other steps left."""
-    out = Path(config.out)
-    _existing(out / "episodes.parquet", "deixis eval")
-    with _timed(out, "report"):
+def report(config: RunConfig, runs: Sequence[str] | None = None, page: str | None = None) -> None:
+    """Write report.html from what the other steps left, of the run in `out` or of one or several others."""
+    folders = [Path(run) for run in runs or [config.out]]
+    for folder in folders:
+        _existing(folder / "episodes.parquet", "deixis eval")
+    with _timed(folders[0] if len(folders) == 1 else None, "report"):
         from .eval.report import write_report
 
-        page = write_report(out)
-    print(f"report: {page}")
+        written = write_report(*folders, page=page)
+    print(f"report: {written}")
 
 
 def _write_results(config: RunConfig, command: Sequence[str], record: str | None) -> None:

@@ -197,9 +197,9 @@ def test_only_errors_raised_by_deixis_itself_lose_their_traceback(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     arguments = ["report", "--out", str(tmp_path)]
-    monkeypatch.setattr(run_steps, "report", lambda config: Record.read(config.out + "/none.json"))
+    monkeypatch.setattr(run_steps, "report", lambda config, *_: Record.read(config.out + "/none.json"))
     assert main(arguments) == 1
     assert str(tmp_path) in capsys.readouterr().err
-    monkeypatch.setattr(run_steps, "report", lambda config: int(config.out))
+    monkeypatch.setattr(run_steps, "report", lambda config, *_: int(config.out))
     with pytest.raises(ValueError, match="invalid literal"):
         main(arguments)

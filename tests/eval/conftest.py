@@ -1,13 +1,17 @@
 """Records of an imagined evaluation, and a small real policy that nothing has trained."""
 
+import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from deixis.eval.results import EpisodeRecord
+from deixis.eval.media import Clip, write_index
+from deixis.eval.results import EpisodeRecord, write_table
 
 OBJECTS = ("red cube", "blue cube", "green ball", "yellow cylinder")
 
@@ -55,6 +59,47 @@ def records(make_record) -> list[EpisodeRecord]:
                 changes |= {"first_grasped": None if task == "push" else acted_on, "predicates": {"held": success}}
                 found.append(make_record(task, index, condition, **changes))
     return found
+
+
+HOSTILE = '<script>alert("x")</script>'
+
+
+@pytest.fixture
+def run_dir(tmp_path: Path, records: list[EpisodeRecord], make_record: Callable[..., EpisodeRecord]) -> Path:
+    """A run folder with every file that a run leaves, some of them hostile."""
+    failed = make_record("place", 99, success=False, instruction=HOSTILE, first_grasped="green ball")
+    return write_whole_run(tmp_path / "run", [*records, failed], HOSTILE)
+
+
+def write_whole_run(folder: Path, records: list[EpisodeRecord], hostile: str) -> Path:
+    """Writes these episodes and all else that a run may leave: what trained it, two chains, causes, a film."""
+    write_table(records, folder / "episodes.parquet")
+    chains = [replace(records[0], index=n // 2, condition=f"chain-{n % 2 + 1}", success=n < 3) for n in range(4)]
+    write_table(chains, folder / "chains.parquet")
+    causes = [{"cause": cause, "evidence": {"perception": "not testable"}} for cause in ("grounding", None)]
+    (folder / "attribution.jsonl").write_text("".join(json.dumps(cause) + "\n" for cause in causes))
+    (folder / "timings.json").write_text('{"collect": 42.3, "check": 3.2, "train": 388.1, "eval": 3700}')
+    lines = [
+        {"stage": stage, "step": step, "time_s": step, "lr": 1e-3, "samples_per_s": 400.0, "loss": loss}
+        for stage, names in (("align", ("grounding", "contrastive")), (hostile, ("action",)))
+        for step in range(10, 510, 10)
+        for loss in [dict.fromkeys(names, 100.0 / step)]
+    ]
+    text = "\n".join(json.dumps(line) for line in [*lines, lines[3]])
+    (folder / "training.jsonl").write_text(text + '\n{"stage": "align", "st')
+    (folder / "config.yaml").write_text(f"seed: 0 # {hostile}\n")
+    finding = {"severity": "warning", "episode": 3, "stream": "camera.front", "row": 12, "check": "jitter"}
+    finding |= {"found": hostile, "expected": "less", "action": "look"}
+    (folder / "gate.json").write_text(json.dumps({"ok": True, "episodes": 1000, "findings": [finding] * 30}))
+    record = {"command": f"deixis demo {hostile}", "commit": None, "date": "2026-01-01", "hardware": {"cores": 2}}
+    (folder / "record.json").write_text(json.dumps(record))
+    (folder / "media").mkdir()
+    for name in ("a.webp", "a.png"):
+        Image.new("RGB", (8, 8)).save(folder / "media" / name)
+    said = [(0, hostile)]
+    clip = Clip("a.webp", "a.png", "lift", 0, "swap", hostile, False, 80, "red cube", "ball", None, said)
+    write_index([clip], folder / "media")
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -2,34 +2,37 @@
 
 import html
 import json
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
+from deixis.cli import main
+from deixis.eval import report
 from deixis.eval.charts import curve, nice_ticks, running_mean
-from deixis.eval.media import Clip, write_index
-from deixis.eval.report import (
-    ReportError,
+from deixis.eval.learning_curves import learning_curves
+from deixis.eval.report import write_report
+from deixis.eval.report_files import ReportError
+from deixis.eval.report_rows import (
+    ENDINGS,
+    MOST_EPISODES,
     challenges,
     conditions,
     controls,
-    duration,
     ending,
-    learning_curves,
-    percent,
+    episodes,
     verdict,
-    write_report,
 )
 from deixis.eval.results import write_table
 from deixis.eval.summary import summarise
+from deixis.eval.wording import duration, percent
 
-HOSTILE = '<script>alert("x")</script>'
+from .conftest import HOSTILE
 
 
 class Page(HTMLParser):
-    """Collects tags, what they point to, and text; complains about tags that do not close."""
+    """Collects tags, what they point to outside the page, and text; complains about tags that do not close."""
 
     VOID = frozenset({"meta", "img", "br", "line", "circle", "polyline", "link", "input"})
 
@@ -44,7 +47,8 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag, attrs):
         self.tags.append(tag)
-        self.links += [value for name, value in attrs if name in ("src", "href", "xlink:href", "data") and value]
+        links = [value for name, value in attrs if name in ("src", "href", "xlink:href", "data") and value]
+        self.links += [link for link in links if not link.startswith("#")]
         if tag not in self.VOID:
             self.open.append(tag)
 
@@ -56,39 +60,11 @@ class Page(HTMLParser):
         self.texts.append(data)
 
 
-@pytest.fixture
-def run_dir(tmp_path, records, make_record):
-    """A run folder with every file that a run leaves, some of them hostile."""
-    failed = make_record("place", 99, success=False, instruction=HOSTILE, first_grasped="green ball")
-    write_table([*records, failed], tmp_path / "episodes.parquet")
-    (tmp_path / "timings.json").write_text('{"collect": 42.3, "check": 3.2, "train": 388.1, "eval": 3700}')
-    lines = [
-        {"stage": stage, "step": step, "time_s": step, "lr": 1e-3, "samples_per_s": 400.0, "loss": loss}
-        for stage, names in (("align", ("grounding", "contrastive")), (HOSTILE, ("action",)))
-        for step in range(10, 510, 10)
-        for loss in [dict.fromkeys(names, 100.0 / step)]
-    ]
-    text = "\n".join(json.dumps(line) for line in [*lines, lines[3]])
-    (tmp_path / "training.jsonl").write_text(text + '\n{"stage": "align", "st')
-    (tmp_path / "config.yaml").write_text(f"seed: 0 # {HOSTILE}\n")
-    finding = {"severity": "warning", "episode": 3, "stream": "camera.front", "row": 12, "check": "jitter"}
-    finding |= {"found": HOSTILE, "expected": "less", "action": "look"}
-    (tmp_path / "gate.json").write_text(json.dumps({"ok": True, "episodes": 1000, "findings": [finding] * 30}))
-    record = {"command": f"deixis demo {HOSTILE}", "commit": None, "date": "2026-01-01", "hardware": {"cores": 2}}
-    (tmp_path / "record.json").write_text(json.dumps(record))
-    (tmp_path / "media").mkdir()
-    for name in ("a.webp", "a.png"):
-        Image.new("RGB", (8, 8)).save(tmp_path / "media" / name)
-    write_index(
-        [Clip("a.webp", "a.png", "lift", 0, "swap", HOSTILE, False, 80, "red cube", "ball", None)], tmp_path / "media"
-    )
-    return tmp_path
-
-
 def test_a_whole_page(run_dir):
     text = write_report(run_dir).read_text("utf-8")
     page = Page(text)
-    assert "script" not in page.tags
+    own = (Path(report.__file__).parent / "report.js").read_text("utf-8")
+    assert page.tags.count("script") == 1 and text.count("<script") == 1 and f"<script>{own}</script>" in text
     assert text.count(html.escape(HOSTILE, quote=False)[:10]) >= 6
     assert page.links
     assert all(link.startswith("data:image/") for link in page.links)
@@ -99,6 +75,10 @@ def test_a_whole_page(run_dir):
     shown = " ".join(page.texts)
     for expected in (
         "Success by task",
+        "Instructions in a row",
+        "What was asked for, and what it took",
+        "What made it fail",
+        "Episodes, one by one",
         "42 s",
         "6 min 28 s",
         "1 h 1 min",
@@ -248,5 +228,88 @@ def test_what_made_it_fail_is_drawn_where_failures_were_attributed(records, tmp_
     assert "What made it fail" in text and "not testable in 3" in text and 'aria-label="understanding: 75%"' in text
     assert page.links == []
     (tmp_path / "attribution.jsonl").write_text("not json\n")
-    with pytest.raises(ReportError, match=r"attribution\.jsonl: wanted lines"):
-        write_report(tmp_path)
+    for text in ("not json\n", "[]\n", '{"cause": null}\n'):
+        (tmp_path / "attribution.jsonl").write_text(text)
+        with pytest.raises(ReportError, match=r"attribution\.jsonl: wanted lines"):
+            write_report(tmp_path)
+
+
+def test_chains_are_drawn_where_they_were_run_and_those_of_another_policy_are_said_to_be(make_record, tmp_path):
+    write_table([make_record()], tmp_path / "episodes.parquet")
+    assert "Instructions in a row" not in write_report(tmp_path).read_text("utf-8")
+    won = (2, 0, 5, 3)  # instructions carried out in each chain; the last was cut short
+    chains = [
+        make_record("lift", index, f"chain-{place + 1}", success=place < count)
+        for index, count in enumerate(won)
+        for place in range(min(count + (count != 3), 5))
+    ]
+    write_table(chains, tmp_path / "chains.parquet")
+    text = write_report(tmp_path).read_text("utf-8")
+    assert "4 chains of up to 5" in text and "<strong>2.50</strong> of 5" in text
+    assert "In 1 of them nothing more could be asked" in text
+    for label, share in (("1 or more", "75%"), ("3 or more", "50%"), ("5 or more", "25%")):
+        assert f'aria-label="{label}: {share}, 95% interval' in text
+    assert "of another policy" not in text
+    write_table([make_record(condition="chain-1", policy_hash="another")], tmp_path / "chains.parquet")
+    assert "of another policy, another" in write_report(tmp_path).read_text("utf-8")
+
+
+def test_the_list_has_every_episode_or_says_how_many(records, make_record):
+    whole = episodes(records)
+    assert [row["record"] for row in whole["rows"]] == records and whole["total"] == 90
+    assert (whole["tasks"], whole["conditions"]) == (["lift", "push", "place"], ["correct", "null", "swap"])
+    assert whole["endings"] == ENDINGS and not whole["scored"]
+    part = episodes(records, most=18)
+    assert part["total"] == 90 and len(part["rows"]) == 18
+    kept = [(row["record"].condition, row["record"].task, row["record"].index) for row in part["rows"]]
+    assert kept == [(c, t, i) for c in ("correct", "null", "swap") for t in ("lift", "push", "place") for i in range(2)]
+    nameless = episodes([make_record(target="", first_grasped=None, first_moved=None, success=False, score=0.5)])
+    assert nameless["endings"] == {"unfinished": "goal not reached"} and nameless["scored"] and not nameless["objects"]
+
+
+def test_a_list_that_is_cut_says_so(make_record, tmp_path):
+    write_table([make_record(index=index) for index in range(MOST_EPISODES + 5)], tmp_path / "episodes.parquet")
+    text = write_report(tmp_path).read_text("utf-8")
+    assert "2,000 of 2,005: those with the lowest numbers" in text and text.count('<tr data-kind="row"') == 2000
+
+
+def test_several_runs_on_one_page(records, run_dir, make_record, tmp_path):
+    other = tmp_path / "other"
+    better = [replace(r, success=True, score=1.0, policy_hash="another") for r in records if r.condition != "swap"]
+    write_table(better, other / "episodes.parquet")
+    path = write_report(run_dir, other)
+    assert path == run_dir.parent / "report.html"
+    page = Page(text := path.read_text("utf-8"))
+    shown = " ".join(page.texts)
+    assert all(link.startswith("data:image/") for link in page.links) and HOSTILE not in text
+    lost = sum(not r.success for r in records if r.condition == "correct")
+    # 30 of the first run's 31 episodes are in the other run as well.
+    assert f"{lost} : 0 alone" in shown and f"+{100 * lost / 30:.1f}" in shown and "60 episodes of both" in shown
+    assert page.tags.count("form") == 2 and text.count("</details>") > 2 and "Success by task" in shown
+    assert write_report(run_dir, other, page=tmp_path / "new" / "page.html").read_text("utf-8") == text
+    with pytest.raises(ValueError, match="found twice among the runs"):
+        write_report(run_dir, other, run_dir.parent / "run")
+    with pytest.raises(ValueError, match="found no run"):
+        write_report()
+
+
+def test_runs_that_share_nothing_are_said_to(make_record, tmp_path):
+    for place, suite in enumerate(("tabletop-demo", "tabletop-demo", "push-t")):
+        record = make_record(suite=suite, seed=place)  # the same number, but another scene
+        write_table([record], tmp_path / str(place) / "run" / "episodes.parquet")
+    runs = [tmp_path / str(place) / "run" for place in range(3)]
+    text = write_report(*runs, page=tmp_path / "page.html").read_text("utf-8")
+    assert text.count("No episode is shared") == 2
+    assert "1/run minus 0/run" in text and "2/run minus 0/run" in text
+
+
+def test_the_command_takes_runs_and_a_page(run_dir, make_record, tmp_path, monkeypatch, capsys):
+    write_table([make_record()], tmp_path / "b" / "episodes.parquet")
+    monkeypatch.chdir(tmp_path)
+    assert main(["report", "b"]) == 0 and (tmp_path / "b" / "report.html").is_file()
+    assert main(["report", "--out", "b"]) == 0 and json.loads((tmp_path / "b" / "timings.json").read_text())["report"]
+    assert main(["report", str(run_dir), "b", "--page", "pages/both.html"]) == 0
+    assert "2 runs" in (tmp_path / "pages" / "both.html").read_text("utf-8")
+    assert "report: pages/both.html" in capsys.readouterr().out
+    assert main(["report", "b", "c"]) == 1
+    assert "c/episodes.parquet is not there" in capsys.readouterr().err
