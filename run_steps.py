@@ -300,7 +300,7 @@ def diagnose(run: str | None, store: str | None, episodes: str | None, report_fi
         found = diagnose_saved(folder, opened, suite, count, evaluated.get("exec_horizon"), advance)
     show_diagnosis(found)
     for file in (out / "diagnosis.json", *([Path(report_file)] if report_file else [])):
-        file.write_text(json.dumps(found.to_dict(), indent=2) + "\n", "utf-8")
+        write_text(file, json.dumps(found.to_dict(), indent=2) + "\n")
         print(f"written: {file}")
 
 

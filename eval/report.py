@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
 from pathlib import Path
 from typing import Any
 
 import jinja2
 from markupsafe import Markup
 
+from ..datasets.atomic import write_text
 from ..envs.conditions import WORLDS, meaning
 from .confusion import confusions
 from .learning_curves import learning_curves
@@ -72,11 +72,7 @@ def write_report(*runs: Path | str, page: Path | str | None = None) -> Path:
         worlds=WORLDS,
     )
     path = Path(page) if page else (folders[0].resolve().parent if several else folders[0]) / PAGE
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    unfinished.write_text(text, "utf-8")
-    os.replace(unfinished, path)
-    return path
+    return write_text(path, text)
 
 
 def _judged(folder: Path, name: str) -> JudgedRun:
