@@ -36,6 +36,7 @@ from .report_rows import (
 )
 from .side_by_side import JudgedRun, differences, rates
 from .summary import summarise
+from .weaknesses import weaknesses
 from .wording import duration, percent
 
 PAGE = "report.html"
@@ -87,6 +88,7 @@ def _run(folder: Path, run: JudgedRun) -> dict[str, Any]:
         "name": run.name,
         "summary": summary,
         "verdict": verdict(summary),
+        "weaknesses": [weakness.sentence for weakness in weaknesses(records)],
         "tasks": [interval(task, **values) for task, values in summary["per_task"].items()],
         "controls": controls(summary),
         "conditions": conditions(summary),

@@ -313,3 +313,16 @@ def test_the_command_takes_runs_and_a_page(run_dir, make_record, tmp_path, monke
     assert "report: pages/both.html" in capsys.readouterr().out
     assert main(["report", "b", "c"]) == 1
     assert "c/episodes.parquet is not there" in capsys.readouterr().err
+
+
+def test_weak_spots_stand_first(tmp_path, make_record):
+    bad = {"success": False, "first_grasped": "red ball", "first_moved": "red ball", "first_touched": "red ball"}
+    records = [make_record("lift", index) for index in range(60)]
+    write_table(
+        [*records, *(make_record("lift", 60 + index, **bad) for index in range(40))], tmp_path / "episodes.parquet"
+    )
+    text = write_report(tmp_path).read_text("utf-8")
+    assert text.index("Weak spots") < text.index("Success by task")
+    assert "It takes another object of the same colour in 40%." in text
+    write_table(records, tmp_path / "episodes.parquet")
+    assert "Weak spots" not in write_report(tmp_path).read_text("utf-8")

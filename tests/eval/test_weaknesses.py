@@ -1,0 +1,88 @@
+"""Weak spots: each planted one is named by its number, a sound policy has none, and few episodes accuse nobody."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from deixis.envs.suites import suite_named
+from deixis.envs.tabletop.env import TabletopEnv
+from deixis.eval.planted import FAULTS, PlantedPolicy
+from deixis.eval.results import EpisodeRecord
+from deixis.eval.rollout import Player
+from deixis.eval.weaknesses import weaknesses
+
+SUITE = suite_named("tabletop-demo")
+SHOWN = {
+    "deaf": (("swap",), "deaf"),
+    "verb-deaf": (("correct",), "tasks"),
+    "mishearing": (("correct", "paraphrase-zh"), "new words"),
+    "stubborn": (("correction",), "half listens"),
+    "blind": (("correct",), "lost"),
+    "colour-blind": (("correct", "swap"), "confuses colours"),
+    "disordered": (("correct",), "clumsy"),
+    "shaky": (("correct",), "lost"),  # it hits others, or none; what tells it from blindness is attribution
+}
+"""Fault -> the conditions that show it, and the weakness that it is."""
+
+
+@pytest.fixture(scope="module")
+def env() -> Iterator[TabletopEnv]:
+    made = SUITE.make(disable_env_checker=True, image_size=16)
+    yield made.unwrapped  # pyright: ignore[reportReturnType]
+    made.close()
+
+
+def judged(env: TabletopEnv, fault: str | None, episodes: int, *conditions: str) -> list[EpisodeRecord]:
+    player, records = Player(env, PlantedPolicy(env, fault), SUITE), []
+    for condition in conditions:
+        for number in range(episodes):
+            task, index = SUITE.turn(number)
+            seed = player.begin_episode(task, index, condition)
+            player.follow()
+            records.append(player.record(task, index, seed, condition, "planted", {}, 0.0))
+    return records
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_planted_weaknesses_are_named(env: TabletopEnv, fault: str) -> None:
+    conditions, name = SHOWN[fault]
+    assert name in [
+        weakness.name for weakness in weaknesses(judged(env, fault, 12 if fault == "verb-deaf" else 9, *conditions))
+    ]
+
+
+def test_a_sound_policy_has_none(env: TabletopEnv) -> None:
+    shown = dict.fromkeys(condition for conditions, _ in SHOWN.values() for condition in conditions)
+    assert weaknesses(judged(env, None, 6, *shown, "null", "ordinal", "false-premise", "light-5")) == []
+
+
+Make = Callable[..., EpisodeRecord]
+
+
+def _of(make_record: Make, condition: str, good: int, bad: int, **when_bad: object) -> list[EpisodeRecord]:
+    sound = [make_record("lift", index, condition) for index in range(good)]
+    return sound + [make_record("lift", good + index, condition, **when_bad) for index in range(bad)]
+
+
+def test_sentences_have_the_numbers(make_record: Make) -> None:
+    other = {"success": False, "first_grasped": "red ball", "first_moved": "red ball", "first_touched": "red ball"}
+    found = weaknesses(_of(make_record, "correct", 60, 40, **other))
+    assert [(weakness.name, weakness.sentence) for weakness in found] == [
+        ("confuses shapes", "It takes another object of the same colour in 40%."),
+        ("lost", "Told in its own words, it goes for the named object in only 60%."),
+    ]
+    half = [*_of(make_record, "correct", 50, 0), *_of(make_record, "light-4", 8, 42, success=False)]
+    assert [weakness.sentence for weakness in weaknesses(half)] == [
+        "From severity 4 of light on, success is surely halved: 16%."
+    ]
+    pairs = [*_of(make_record, "correct", 50, 0), *_of(make_record, "pair", 25, 25, success=False)]
+    assert [weakness.name for weakness in weaknesses(pairs)] == ["world: pair"]
+
+
+def test_few_episodes_accuse_nobody(make_record: Make) -> None:
+    other = {"success": False, "first_grasped": "blue ball", "first_moved": "blue ball", "first_touched": "blue ball"}
+    few = [*_of(make_record, "correct", 2, 1, **other), *_of(make_record, "paraphrase-zh", 2, 1, **other)]
+    few += _of(make_record, "light-5", 1, 1, success=False)
+    assert weaknesses(few) == []
