@@ -14,6 +14,7 @@ On the first three, faults that nobody notices (`suspects`) are undone one at a 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ import gymnasium
 import numpy as np
 import torch
 
+from ...datasets.spec import ACTION_STREAM, camera_stream
 from ...datasets.store import TrajectoryStore
 from ...envs.rendering_backend import select_backend
 from ...envs.suites import Suite
@@ -34,6 +36,7 @@ from .teacher_forcing import teacher_forced
 from .tracks import read_recording
 from .world import replay, views
 
+MEMORY = 2**30  # bytes of pictures that are held at once; of larger ones fewer episodes are looked at
 RUNGS = ("replay", "views", "teacher-forced", "exact start", "training scenes", "unseen scenes")
 
 
@@ -65,14 +68,14 @@ def diagnose(
     Args:
         store: what the policy learned from.
         make: an environment of the suite; takes `split` where the store names one.
-        episodes: of each rung.
+        episodes: of each rung; of recordings fewer where their pictures are large (`MEMORY`).
         exec_horizon: actions of each chunk to carry out; None takes the policy's own.
         progress: called with what is done, how often it was, and how often it will be.
 
     Raises StoreError or AlignmentError where the store cannot be read.
     """
     cameras, horizon = tuple(policy.cameras), policy.config.action_horizon
-    chosen = np.unique(np.linspace(0, len(store) - 1, min(episodes, len(store))).astype(int)).tolist()
+    chosen = _chosen(store, cameras, episodes)
     case = Case(
         policy=policy,
         store=store,
@@ -99,6 +102,14 @@ def diagnose(
         rungs.append(climbs[name](below))
         below = rungs[-1].numbers.get("success_rate", below)
     return Diagnosis(tuple(rungs))
+
+
+def _chosen(store: TrajectoryStore, cameras: tuple[str, ...], episodes: int) -> list[int]:
+    """Episodes evenly over the store, no more than memory holds twice: as they were recorded and as they look now."""
+    pixels = sum(math.prod(store.streams[camera_stream(camera)].shape) for camera in cameras)
+    rows = len(store.stamps(ACTION_STREAM)) / len(store)
+    count = int(min(episodes, len(store), max(1, MEMORY // max(1, 2 * pixels * rows))))
+    return np.unique(np.linspace(0, len(store) - 1, count).astype(int)).tolist()
 
 
 def diagnose_saved(

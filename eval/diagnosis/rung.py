@@ -77,7 +77,7 @@ class Case:
         self.progress(what, len(items), len(items))
 
 
-def name(suspect: Suspect, between: str) -> str:
+def named(suspect: Suspect, between: str) -> str:
     """A fault that was found, where it is, and what to do about it."""
     return f"{suspect} (between the recordings and the {between}): {ADVICE[suspect.fault]}"
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from ...datasets.normalisation import fit_normalisers
-from .rung import TELLS, Case, Rung, name, percent
+from .rung import TELLS, Case, Rung, named, percent
 from .suspects import Suspect, of_normalisers, of_views, shifts, signs
 from .tracks import Recording, Track
 
@@ -36,7 +36,7 @@ def teacher_forced(case: Case) -> Rung:
     found = f"{percent(max(0.0, 1 - missed))} of the variance of actions is predicted from recorded observations"
     fault = _fault(case, moments, predicted, missed)
     if fault:
-        return Rung("teacher-forced", False, found, (name(fault, "policy"),), numbers)
+        return Rung("teacher-forced", False, found, (named(fault, "policy"),), numbers)
     if missed <= 1 - EXPLAINED:
         return Rung("teacher-forced", True, found, numbers=numbers)
     worst = " and ".join(dims[dim] for dim in np.argsort(-by_dim)[:2])

@@ -10,7 +10,7 @@ import numpy as np
 
 from ...datasets.spec import PROPRIO_STREAM
 from ...datasets.store import StoreError
-from .rung import TELLS, Case, Rung, name
+from .rung import TELLS, Case, Rung, named
 from .suspects import Suspect, of_views, shifts, signs
 from .tracks import Recording, Track, drive
 
@@ -28,6 +28,8 @@ def replay(case: Case) -> Rung:
     """The recorded actions, through the policy's normaliser, in the world they were recorded in."""
     normaliser, spec = case.policy.action_normaliser, case.policy.spec.action
     succeeded = [recording for recording in case.recordings if recording.succeeded is not False]
+    if not succeeded:
+        return Rung("replay", None, "not testable: none of the recordings is a success")
     distance = Distance.of([recording.track for recording in succeeded])
 
     def through(actions: np.ndarray) -> np.ndarray:
@@ -56,7 +58,7 @@ def replay(case: Case) -> Rung:
             left, apart = failed(str(suspect), suspect.done)
             trials.append((min(left / failures, apart / max(away, NEAR)), left, suspect))
     share, _, likeliest = min(trials, key=lambda trial: trial[:2])
-    cause = _UNKNOWN if share > 1 - TELLS else name(likeliest, "policy" if likeliest is unsayable else "world")
+    cause = _UNKNOWN if share > 1 - TELLS else named(likeliest, "policy" if likeliest is unsayable else "world")
     return Rung("replay", False, found, (cause,), numbers)
 
 
@@ -79,7 +81,7 @@ def views(case: Case) -> Rung:
         advice = "the policy is told something else than where it learned: compare the texts, language and phrasings"
         return Rung("views", False, found, (advice,), numbers)
     likeliest = _likeliest(case, distance, pairs, excess(apart))
-    cause = name(likeliest, "world") if likeliest else _OTHER
+    cause = named(likeliest, "world") if likeliest else _OTHER
     return Rung("views", False, found, (cause,), numbers)
 
 

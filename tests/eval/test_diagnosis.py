@@ -221,6 +221,14 @@ def test_recordings_without_a_seed_cannot_be_driven_again_which_is_said(store: T
     assert rungs["teacher-forced"].holds and rungs["training scenes"].holds is False
 
 
+def test_large_pictures_are_looked_at_in_fewer_episodes(
+    policy: Memory, store: TrajectoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = len(store.stamps("action")) / len(store)
+    monkeypatch.setattr("deixis.eval.diagnosis.MEMORY", int(2 * 2 * 32 * 32 * 3 * rows * 2.5))
+    assert judge(policy, store).rungs[0].numbers["episodes"] == 2
+
+
 def test_the_command_says_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["diagnose", str(tmp_path)]) == 1
     assert f"{tmp_path / 'policy'} is not there" in capsys.readouterr().err
