@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from deixis.eval.confusion import confusions
+from deixis.eval.report.confusion import confusions
 from deixis.eval.results import EpisodeRecord
 
 COLOURS, SHAPES = ("red", "blue", "green", "yellow"), ("cube", "ball", "cylinder")

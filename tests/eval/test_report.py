@@ -11,10 +11,10 @@ import pytest
 from deixis.cli import main
 from deixis.eval import report
 from deixis.eval.charts import curve, nice_ticks, running_mean
-from deixis.eval.learning_curves import learning_curves
 from deixis.eval.report import write_report
-from deixis.eval.report_files import ReportError
-from deixis.eval.report_rows import (
+from deixis.eval.report.files import ReportError
+from deixis.eval.report.learning_curves import learning_curves
+from deixis.eval.report.rows import (
     ENDINGS,
     MOST_EPISODES,
     challenges,
@@ -24,9 +24,9 @@ from deixis.eval.report_rows import (
     episodes,
     verdict,
 )
+from deixis.eval.report.wording import duration, percent
 from deixis.eval.results import write_table
 from deixis.eval.summary import summarise
-from deixis.eval.wording import duration, percent
 
 from .conftest import HOSTILE
 
@@ -63,7 +63,7 @@ class Page(HTMLParser):
 def test_a_whole_page(run_dir):
     text = write_report(run_dir).read_text("utf-8")
     page = Page(text)
-    own = (Path(report.__file__).parent / "report.js").read_text("utf-8")
+    own = (Path(report.__file__).parent / "page.js").read_text("utf-8")
     assert page.tags.count("script") == 1 and text.count("<script") == 1 and f"<script>{own}</script>" in text
     assert text.count(html.escape(HOSTILE, quote=False)[:10]) >= 6
     assert page.links

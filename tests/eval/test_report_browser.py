@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from deixis.eval.report import write_report
-from deixis.eval.report_rows import ENDINGS, ending
+from deixis.eval.report.rows import ENDINGS, ending
 from deixis.eval.results import EpisodeRecord
 
 from .browser import NAMES, Browser, find_chromium
@@ -166,7 +166,7 @@ def test_what_would_run_all_the_same_is_blocked(browser: Browser, page: Path) ->
 
 
 def test_the_page_is_whole_without_its_script(browser: Browser, page: Path, hostile: list[EpisodeRecord]) -> None:
-    script = (Path(write_report.__code__.co_filename).parent / "report.js").read_text("utf-8")
+    script = (Path(write_report.__code__.co_filename).parent / "page.js").read_text("utf-8")
     text = page.read_text("utf-8")
     assert script in text
     page.write_text(text.replace(script, ""), "utf-8")

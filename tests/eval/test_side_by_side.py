@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 
 from deixis.eval.comparison import bootstrap_interval, mcnemar
+from deixis.eval.report.side_by_side import JudgedRun, difference, differences, rates
 from deixis.eval.results import EpisodeRecord
-from deixis.eval.side_by_side import JudgedRun, difference, differences, rates
 from deixis.eval.summary import summarise
 
 

@@ -6,8 +6,8 @@ import math
 from pathlib import Path
 from typing import Any
 
-from .charts import curve
-from .report_files import read_training
+from ..charts import curve
+from .files import read_training
 
 
 def learning_curves(path: Path) -> list[dict[str, Any]]:

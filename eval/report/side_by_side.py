@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..envs.conditions import WORLDS, meaning
-from .comparison import Comparison
-from .report_rows import interval
-from .results import EpisodeRecord
-from .versus import compare_records
+from ...envs.conditions import WORLDS, meaning
+from ..comparison import Comparison
+from ..results import EpisodeRecord
+from ..versus import compare_records
+from .rows import interval
 
 SCALES = (0.05, 0.1, 0.25, 0.5, 1.0)
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..envs.conditions import CHALLENGES, SEVERITIES, WORLDS, meaning
-from .attribution import STAGES, Attribution, summarise_causes
-from .chains import LENGTH, summarise_chains
-from .charts import by_severity
-from .config import CONTROLS
-from .instructions import NOTHING_TO_DO
-from .media import Clip
-from .results import EpisodeRecord
-from .statistics import proportion
+from ...envs.conditions import CHALLENGES, SEVERITIES, WORLDS, meaning
+from ..attribution import STAGES, Attribution, summarise_causes
+from ..chains import LENGTH, summarise_chains
+from ..charts import by_severity
+from ..config import CONTROLS
+from ..instructions import NOTHING_TO_DO
+from ..media import Clip
+from ..results import EpisodeRecord
+from ..statistics import proportion
 from .wording import percent
 
 ENDINGS = {

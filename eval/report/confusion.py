@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from .results import EpisodeRecord
+from ..results import EpisodeRecord
 
 CONDITIONS = ("correct", "swap")  # in the others nothing is there to be found, or words and worlds make it harder
 MOST_NAMES = 10

@@ -14,13 +14,15 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from ..datasets.atomic import write_text
-from ..envs.conditions import WORLDS, meaning
+from ...datasets.atomic import write_text
+from ...envs.conditions import WORLDS, meaning
+from ..media import CLIP_FOLDER, Clip, outcome, read_index
+from ..summary import summarise
+from ..weaknesses import weaknesses
 from .confusion import confusions
+from .files import names_of, read_causes, read_chains, read_episodes, read_json
 from .learning_curves import learning_curves
-from .media import CLIP_FOLDER, Clip, outcome, read_index
-from .report_files import names_of, read_causes, read_chains, read_episodes, read_json
-from .report_rows import (
+from .rows import (
     ACTED_ON,
     ENDINGS,
     causes,
@@ -35,8 +37,6 @@ from .report_rows import (
     verdict,
 )
 from .side_by_side import JudgedRun, differences, rates
-from .summary import summarise
-from .weaknesses import weaknesses
 from .wording import duration, percent
 
 PAGE = "report.html"
@@ -61,7 +61,7 @@ def write_report(*runs: Path | str, page: Path | str | None = None) -> Path:
     folders = [Path(run) for run in runs]
     judged = [_judged(folder, name) for folder, name in zip(folders, names_of(folders), strict=True)]
     several = len(judged) > 1
-    script = (_HERE / "report.js").read_text("utf-8")
+    script = (_HERE / "page.js").read_text("utf-8")
     text = _template().render(
         runs=[_run(folder, run) for folder, run in zip(folders, judged, strict=True)],
         rates=rates(judged) if several else None,
@@ -116,7 +116,7 @@ def _template() -> jinja2.Template:
         lstrip_blocks=True,
     )
     environment.filters |= {"percent": percent, "duration": duration}
-    return environment.get_template("report.html.jinja")
+    return environment.get_template("page.html.jinja")
 
 
 def _clip(clip: Clip, folder: Path) -> dict[str, Any]:

@@ -8,8 +8,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from .attribution import Attribution
-from .results import EpisodeRecord, read_table
+from ..attribution import Attribution
+from ..results import EpisodeRecord, read_table
 
 
 class ReportError(ValueError):
