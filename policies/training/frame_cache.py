@@ -17,9 +17,16 @@ MOST_BYTES = 2 << 30  # what is larger is encoded again every time: reading it w
 
 
 def fingerprint(
-    backbone: SeeingBackbone, images: Mapping[str, np.ndarray], texts: Sequence[str], proprio: Tensor
+    backbone: SeeingBackbone,
+    images: Mapping[str, np.ndarray],
+    rows: np.ndarray,
+    texts: Sequence[str],
+    proprio: Tensor,
 ) -> str:
-    """SHA-256 of perception's weights, its precision, and every image, text and state [F, ...] that it is given."""
+    """SHA-256 of perception's weights, its precision, every image, and which of them is seen with what text and state.
+
+    images: camera -> all frames. rows, texts, proprio: as `encode_store` takes them.
+    """
     digest = hashlib.sha256(f"bf16 {backbone.bf16}\n".encode())
 
     def take(name: str, values: np.ndarray) -> None:
@@ -31,6 +38,7 @@ def fingerprint(
             take(f"{part}.{name}", tensor.detach().cpu().numpy())
     for camera, frames in images.items():
         take(camera, frames)
+    take("rows", rows)
     take("proprio", proprio.cpu().numpy())
     digest.update("\n".join(texts).encode())
     return digest.hexdigest()

@@ -75,16 +75,18 @@ class ImitationBatch:
 def encode_store(
     backbone: SeeingBackbone,
     windows: Windows,
+    rows: np.ndarray,
     frame_texts: Sequence[str],
     proprio: Tensor,
     folder: Path | None = None,
 ) -> tuple[EncodedFrames, list[str]]:
-    """Encode each frame of a store once, given the instruction of its episode.
+    """Encode frames of a store, each with a text.
 
     Args:
         backbone: frozen from here on.
         windows: of the store.
-        frame_texts: the instruction of each of the F frames.
+        rows: int64 [F], which frames.
+        frame_texts: what each of them is seen with.
         proprio: normalised, at each of the frames, [F, P].
         folder: where encoded frames are kept between trainings.
 
@@ -94,7 +96,7 @@ def encode_store(
     distinct = list(dict.fromkeys(text for text in frame_texts if text)) + [""]
     texts = backbone.encode_text(distinct)
     place = {text: row for row, text in enumerate(distinct)}
-    rows = torch.tensor([place[text] for text in frame_texts], device=backbone.device)
+    said = torch.tensor([place[text] for text in frame_texts], device=backbone.device)
     images = {camera: windows.frames(camera) for camera in backbone.cameras}
 
     def encode() -> Tensor:
@@ -102,15 +104,14 @@ def encode_store(
         for start in range(0, len(frame_texts), ENCODE_BATCH):
             part = slice(start, start + ENCODE_BATCH)
             chunk = {
-                camera: torch.from_numpy(np.ascontiguousarray(frames[part])).to(backbone.device)
-                for camera, frames in images.items()
+                camera: torch.from_numpy(frames[rows[part]]).to(backbone.device) for camera, frames in images.items()
             }
-            encoded.append(backbone.encode_frames(chunk, texts.select(rows[part]), proprio[part]))
+            encoded.append(backbone.encode_frames(chunk, texts.select(said[part]), proprio[part]))
         return torch.cat(encoded)
 
     if folder is None:
         return EncodedFrames(encode(), texts), distinct
-    frames = kept(folder, fingerprint(backbone, images, frame_texts, proprio), encode)
+    frames = kept(folder, fingerprint(backbone, images, rows, frame_texts, proprio), encode)
     return EncodedFrames(frames.to(backbone.device), texts), distinct
 
 
@@ -163,20 +164,22 @@ class ImitationBatches:
             self._encode(backbone)
 
     def _encode(self, backbone: SeeingBackbone) -> None:
-        index = torch.from_numpy(self.windows.frame_index(np.arange(len(self.windows))))
-        texts = [""] * len(self.windows.frames(backbone.cameras[0]))
-        for rows, text in zip(index.tolist(), self.instructions, strict=True):
-            for row in rows:
-                texts[row] = text
-        self.frame_index = index.to(backbone.device)
-        of_frames = self.proprio.new_zeros(len(texts), self.proprio.shape[-1])
+        """Each frame once with every text that it is seen with: with several where a sub-goal ends."""
+        seen = self.windows.frame_index(np.arange(len(self.windows)))
+        place = {text: number for number, text in enumerate(dict.fromkeys(self.instructions))}
+        told = np.array([place[text] for text in self.instructions])
+        pairs, index = np.unique(seen * len(place) + told[:, None], return_inverse=True)
+        texts, rows = list(place), pairs // len(place)
+        frame_texts = [texts[number] for number in (pairs % len(place)).tolist()]
+        self.frame_index = torch.from_numpy(index.reshape(seen.shape)).to(backbone.device)
+        of_frames = self.proprio.new_zeros(len(pairs), self.proprio.shape[-1])
         of_frames[self.frame_index.flatten()] = self.proprio.flatten(0, 1)
-        self.encoded, distinct = encode_store(backbone, self.windows, texts, of_frames, self.folder)
+        self.encoded, distinct = encode_store(backbone, self.windows, rows, frame_texts, of_frames, self.folder)
         backbone.standardise(self.encoded.frames)
-        place = {text: row for row, text in enumerate(distinct)}
-        self.text_index = torch.tensor([place[text] for text in self.instructions], device=backbone.device)
+        where = {text: row for row, text in enumerate(distinct)}
+        self.text_index = torch.tensor([where[text] for text in self.instructions], device=backbone.device)
         if self.share:  # where words guide the eyes, a frame looks otherwise without them
-            unsaid = encode_store(backbone, self.windows, [""] * len(texts), of_frames, self.folder)
+            unsaid = encode_store(backbone, self.windows, rows, [""] * len(rows), of_frames, self.folder)
             self.silent = unsaid[0].frames
             self.unseen = backbone.unseen(self.encoded.frames)
 

@@ -46,11 +46,16 @@ def language_model(policy: Policy) -> LanguageBackbone:
     return policy.backbone
 
 
+@pytest.mark.parametrize("changing", [False, True], ids=["one text an episode", "texts that change on the way"])
 @pytest.mark.parametrize("route", ROUTES)
-def test_what_is_read_ahead_trains_as_what_is_read_every_time(toy_store: Path, route: str) -> None:
+def test_what_is_read_ahead_trains_as_what_is_read_every_time(toy_store: Path, route: str, changing: bool) -> None:
     config = ROUTES[route]
     stage = replace(config.imitate, trainable={"projector": 1.0, "head": 1.0}, proprio_noise=0.0, frame_noise=0.0)
     prepared, policy = ready(config, toy_store)
+    if changing:  # as sub-goals do: a frame is seen with one, and a step later with another
+        texts = sorted(set(prepared.windows.numbers(np.arange(len(prepared.windows)))["instruction"]))
+        assert len(texts) > 1
+        prepared.windows.tell([texts[number % len(texts)] for number in range(len(prepared.windows))])
     backbone = language_model(policy)
     backbone.prepare(["projector", "head"])
     assert backbone.reads_ahead and is_frozen(stage, backbone)
