@@ -108,6 +108,8 @@ class Policy(nn.Module):
     ) -> Tensor:
         """An action chunk, float32 [B, Tp, A] in environment units and within the limits of the `ActionSpec`.
 
+        Threads may share a policy: nothing that one call does is seen by another.
+
         Args:
             observation: the last To steps.
             subgoals: B texts to act on; None takes what the policy says itself (`say`), where it does.

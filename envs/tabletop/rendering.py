@@ -1,10 +1,13 @@
 """Offscreen rendering of cameras and of what each pixel shows.
 
-One OpenGL context serves every scene of a process: models without meshes or textures share it, so a reset costs no
-context, only a new list of shapes.
+One OpenGL context serves every scene of a thread: models without meshes or textures share it, so a reset costs no
+context, only a new list of shapes. A context belongs to its thread, so an environment draws in the one that reset it.
 """
 
 from __future__ import annotations
+
+import atexit
+import threading
 
 from ..rendering_backend import RenderingError, select_backend
 
@@ -19,7 +22,7 @@ _MAX_GEOMS = 200
 
 
 class _SharedContext:
-    """The process's one OpenGL context, made at first use from the object-free world."""
+    """A thread's one OpenGL context, made at first use from the object-free world."""
 
     def __init__(self) -> None:
         from .world import world_xml
@@ -38,14 +41,17 @@ class _SharedContext:
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN.value, self.context)
 
 
-_shared: _SharedContext | None = None
+_of_thread = threading.local()
+_making = threading.Lock()  # MuJoCo opens the display and looks up OpenGL's functions for the whole process
 
 
 def _context() -> mujoco.MjrContext:
-    global _shared
-    if _shared is None:
-        _shared = _SharedContext()
-    return _shared.context
+    if not hasattr(_of_thread, "shared"):
+        with _making:
+            _of_thread.shared = _SharedContext()
+            # Of the main thread, at exit: before the display is closed, which MuJoCo registered just now.
+            atexit.register(lambda: vars(_of_thread).clear())
+    return _of_thread.shared.context
 
 
 class SceneRenderer:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import cast
 
 import torch
@@ -14,6 +15,8 @@ from ..objectives.grounding import mask_targets
 from .image import cell_centres
 
 _NOTHING = 1e-6  # share of a heat map where a mask has nothing
+_known: ContextVar[tuple[GroundedViews, list[Tensor]] | None] = ContextVar("_known", default=None)
+"""Heat maps that are given, and to whom: in this thread alone, as others may share the policy."""
 
 
 class SearchPrior(nn.Module):
@@ -145,18 +148,17 @@ class GroundedViews(nn.ModuleList):
             for i, grid in enumerate(grids)
         )
         self._grids = tuple(grids)
-        self._known: list[Tensor] | None = None
 
     @contextmanager
     def pointing(self, segmentation: Sequence[Tensor], labels: Tensor) -> Iterator[None]:
-        """Within it the heat maps are those of masks, whatever is looked for: the segmentation of each camera, uint8
-        [B, H, W], and the label of each phrase, uint8 [B, Q]."""
+        """Within it, in the same thread, the heat maps are those of masks, whatever is looked for: the segmentation of
+        each camera, uint8 [B, H, W], and the label of each phrase, uint8 [B, Q]."""
         pairs = zip(segmentation, self._grids, strict=True)
-        self._known = [mask_targets(masks, labels, grid) for masks, grid in pairs]
+        token = _known.set((self, [mask_targets(masks, labels, grid) for masks, grid in pairs]))
         try:
             yield
         finally:
-            self._known = None
+            _known.reset(token)
 
     @property
     def centres(self) -> list[Tensor]:
@@ -174,8 +176,9 @@ class GroundedViews(nn.ModuleList):
 
         proprio: normalised, of the same instant, [B, P]. shifts: by how much each view was moved, [B, 2] or None.
         """
-        if self._known is not None:
-            return [share.clamp_min(_NOTHING).log() for share in self._known]
+        known = _known.get()
+        if known is not None and known[0] is self:
+            return [share.clamp_min(_NOTHING).log() for share in known[1]]
         logits, found = [], []
         own = proprio[:, None].expand(-1, phrases.shape[1], -1)
         for i, grid in enumerate(grids):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import torch
@@ -71,14 +72,15 @@ class DiffusionHead(ActionHead):
         """The start is noise; only "ddpm" draws more on the way. See `ActionHead.sample`."""
         modulation = self.denoiser.modulation(self.conditioning(context))
         chunk = Noise(generators, len(modulation), modulation.device).normal(1, *self.shape)[0]
-        self.sampler.set_timesteps(self.inference_steps)  # solvers of second order remember the step before
+        sampler = copy.copy(self.sampler)  # one that remembers its steps (second order does) is this chunk's alone
+        sampler.set_timesteps(self.inference_steps)
         options = {"generator": generators if generators is None else list(generators)}
-        if isinstance(self.sampler, DDIMScheduler):
+        if isinstance(sampler, DDIMScheduler):
             options = {"eta": 0.0}
-        for step in self.sampler.timesteps:
+        for step in sampler.timesteps:
             timestep = step.to(modulation.device).expand(1, len(chunk))
             predicted = self.denoiser(chunk[None], timestep, modulation)[0]
-            chunk = self.sampler.step(predicted, step, chunk, **options).prev_sample  # pyright: ignore
+            chunk = sampler.step(predicted, step, chunk, **options).prev_sample  # pyright: ignore
         return chunk.clamp(-1, 1)
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.nn.utils.parametrizations import spectral_norm
 
 from ..config import HeadConfig
@@ -151,15 +151,15 @@ class EnergyHead(ActionHead):
     def _gradient_under(self, modulation: Tensor, proposal: GaussianMixture | None) -> Callable[[Tensor], Tensor]:
         """The energy's gradient by candidates [S, B, D], which works within `torch.inference_mode` too.
 
-        Tensors made in inference mode cannot take part in a gradient; their clones made outside of it can.
+        Tensors made in inference mode cannot take part in a gradient; their copies made outside of it can.
         """
 
         def ordinary(tensor: Tensor) -> Tensor:
             return tensor.clone() if tensor.is_inference() else tensor.detach()
 
         with torch.inference_mode(False):
-            state = itertools.chain(self.energy.named_parameters(), self.energy.named_buffers())
-            weights = {name: ordinary(tensor) for name, tensor in state}
+            weights = itertools.chain(self.energy.parameters(), self.energy.buffers())
+            network = copy.deepcopy(self.energy) if any(w.is_inference() for w in weights) else self.energy
             context = ordinary(modulation)
             base = None
             if proposal is not None and self.options.objective == "ranking":
@@ -170,7 +170,7 @@ class EnergyHead(ActionHead):
         def gradient(chunks: Tensor) -> Tensor:
             with torch.inference_mode(False), torch.enable_grad():
                 moving = chunks.clone().requires_grad_()
-                energy = functional_call(self.energy, weights, (moving, context))
+                energy = network(moving, context)
                 if base is not None:
                     energy = energy - base.log_prob(moving)
                 return torch.autograd.grad(energy.sum(), moving)[0]

@@ -1,5 +1,7 @@
 """The tabletop: Gymnasium's contract, determinism, physics without tricks, and what a policy may see."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import gymnasium
 import numpy as np
 import pytest
@@ -148,6 +150,20 @@ def test_skipped_rendering_changes_nothing_but_the_images(env: TabletopEnv) -> N
     assert np.array_equal(ends[0][1], ends[1][1])
     for key in ("camera.front", "camera.wrist", "proprio"):
         assert np.array_equal(ends[0][0][key], ends[1][0][key])
+
+
+def test_environments_in_threads_of_their_own_see_what_they_would_see_alone() -> None:
+    def seen(seed: int) -> list[bytes]:
+        made = gymnasium.make("deixis/Tabletop-v0", disable_env_checker=True)
+        observations, rng = [made.reset(seed=seed)[0]], np.random.default_rng(seed)
+        observations += [made.step(rng.uniform(ACTION.low, ACTION.high))[0] for _ in range(20)]
+        return [step[name].tobytes() for step in observations for name in ("camera.front", "camera.wrist", "proprio")]
+
+    alone = [seen(seed) for seed in range(4)]
+    assert len({frames[0] for frames in alone}) == 4
+    with ThreadPoolExecutor(4) as threads:
+        assert list(threads.map(seen, [0, 1, 2, 3])) == alone
+    assert seen(0) == alone[0]
 
 
 def test_segmentation_agrees_with_the_colours(env: TabletopEnv) -> None:
