@@ -17,7 +17,10 @@ class EvalConfig:
         control_episodes: the same for each other condition; None means as many as `episodes`.
         conditions: which of `envs.conditions` to run; "all" is every way to instruct, "challenges" every challenge. The
             same scenes serve those that change the words alone, so they can be compared in pairs.
-        workers: processes, each with one thread. Changes how long it takes, never what comes out.
+        workers: processes. Changes how long it takes, never what comes out.
+        environments: episodes that a worker runs at once, each in an environment and a thread of its own, all with one
+            copy of the policy. Changes how long it takes and how much memory, never what comes out. Comparisons, chains
+            and the like run one at a time in every worker.
         videos: episodes to film, failures and successes of every condition.
         exec_horizon: actions of a chunk carried out before the policy looks again; None takes the policy's own.
         error_rate: of comparisons: how often two policies that are equally good may be called different.
@@ -28,6 +31,7 @@ class EvalConfig:
     control_episodes: int | None = None
     conditions: tuple[str, ...] = CONTROLS
     workers: int = 2
+    environments: int = 1
     videos: int = 6
     exec_horizon: int | None = None
     error_rate: float = 0.05
@@ -54,6 +58,7 @@ class EvalConfig:
             ("episodes", 1),
             ("control_episodes", 1),
             ("workers", 1),
+            ("environments", 1),
             ("videos", 0),
             ("exec_horizon", 1),
         ):

@@ -38,14 +38,18 @@ def run_jobs(
 
 
 def open_pool(
-    workers: int, make_runner: Callable[..., Runner], arguments: tuple[Any, ...], console: Console
+    workers: int,
+    make_runner: Callable[..., Runner],
+    arguments: tuple[Any, ...],
+    console: Console,
+    at_once: int = 1,
 ) -> WorkerPool:
-    """At most so many workers; where one dies, the console says so, and in which job (by its `str`)."""
+    """At most so many workers; where one dies, the console says so, and in which jobs (by their `str`)."""
 
     def say(job: Any, exit_code: int | None) -> None:
         console.print(f"a worker died (exit code {exit_code}) in {job}: running it again in a new worker")
 
-    return WorkerPool(workers, make_runner, arguments, say)
+    return WorkerPool(workers, make_runner, arguments, say, at_once)
 
 
 def as_they_end(

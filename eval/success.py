@@ -17,7 +17,7 @@ from .journal import Journal
 from .media import CLIP_FOLDER, Clip, choose_clips, write_index
 from .provenance import library_versions, policy_hash
 from .results import EpisodeRecord, write_table
-from .workers import Runner, WorkerPool
+from .workers import Runner, WorkerPool, in_each_thread
 
 PARTIAL = "episodes.partial.jsonl"
 
@@ -59,8 +59,8 @@ def evaluate(
 
     Episodes stand in `out_dir`/episodes.partial.jsonl as they end: the same evaluation, stopped, goes on there.
 
-    The table's rows are ordered by condition, task and index whatever the number of workers, and equal for any number
-    of them (see `results.table_digest`). Raises WorkerError with the worker's traceback when an episode raises.
+    The table's rows are ordered by condition, task and index, and equal for any number of workers and environments (see
+    `results.table_digest`). Raises WorkerError with the worker's traceback when an episode raises.
     """
     console = console or Console()
     suite, out_dir = suite_named(config.suite), Path(out_dir)
@@ -76,7 +76,7 @@ def evaluate(
     numbers = {(job.condition, job.task, job.index): number for number, job in enumerate(jobs)}
     with (
         Journal(out_dir / PARTIAL, about) as journal,
-        open_pool(config.workers, make_runner, arguments, console) as pool,
+        open_pool(config.workers, make_runner, arguments, console, config.environments) as pool,
     ):
         known = {(record.condition, record.task, record.index): record for record in journal.records}
         done = {numbers[episode]: record for episode, record in known.items() if episode in numbers}
@@ -101,7 +101,11 @@ def evaluate(
 def make_runner(
     policy_folder: str, suite_name: str, exec_horizon: int | None, hash_of_policy: str, versions: dict[str, str]
 ) -> Runner:
-    """What a worker does with an `EpisodeJob`: returns the record, or for a film the `Clip`."""
+    """What a worker does with an `EpisodeJob`: returns the record, or for a film the `Clip`.
+
+    Threads may do so at once: they share the policy, and each has an environment of its own, made in the thread because
+    what it draws with belongs there.
+    """
     import torch
 
     from ..policies.policy import Policy
@@ -111,9 +115,11 @@ def make_runner(
     # One thread whatever the machine: the order of a threaded sum depends on the number of threads.
     torch.set_num_threads(1)
     suite, policy = suite_named(suite_name), Policy.load(policy_folder).eval()
-    env = make_env(suite, policy, render_mode="rgb_array")
+    own_env = in_each_thread(lambda: make_env(suite, policy, render_mode="rgb_array"))
 
     def run(job: EpisodeJob) -> EpisodeRecord | Clip:
+        env = own_env()
+
         def episode(
             on_step: Callable[[], None] | None = None, on_say: Callable[[str], None] | None = None
         ) -> EpisodeRecord:

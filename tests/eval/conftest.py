@@ -105,6 +105,14 @@ def write_whole_run(folder: Path, records: list[EpisodeRecord], hostile: str) ->
 @pytest.fixture(scope="session")
 def policy_folder(tmp_path_factory) -> Path:
     """A small saved policy for the tabletop, never trained, whose actions fill the action limits."""
+    from deixis.policies.config import HeadConfig
+
+    head = HeadConfig(context_width=16, denoiser_width=32, denoiser_blocks=1, inference_steps=2)
+    return save_policy(tmp_path_factory.mktemp("run") / "policy", head)
+
+
+def save_policy(folder: Path, head: Any) -> Path:
+    """Saves such a policy with this head."""
     import torch
 
     from deixis.datasets.normalisation import MinMaxNormaliser
@@ -112,12 +120,11 @@ def policy_folder(tmp_path_factory) -> Path:
     from deixis.envs.tabletop.goals import all_goals
     from deixis.envs.tabletop.grammar import instructions
     from deixis.policies.backbones.tokenizer import TextTokenizer
-    from deixis.policies.config import BackboneConfig, HeadConfig, PolicyConfig
+    from deixis.policies.config import BackboneConfig, PolicyConfig
     from deixis.policies.policy import Policy
 
     spec = suite_named("tabletop-demo").make(image_size=32, disable_env_checker=True).unwrapped.env_spec  # pyright: ignore
     backbone = BackboneConfig(width=16, image_channels=8, text_width=16, text_layers=1, text_heads=2, grounding_width=8)
-    head = HeadConfig(context_width=16, denoiser_width=32, denoiser_blocks=1, inference_steps=2)
     texts = [text for goal in list(all_goals())[:40] for text in instructions(goal)]
     torch.manual_seed(0)
     policy = Policy(
@@ -128,6 +135,7 @@ def policy_folder(tmp_path_factory) -> Path:
         MinMaxNormaliser(spec.action.low, spec.action.high),
         TextTokenizer.train(texts, 300, backbone.max_text_tokens),
     )
-    folder = tmp_path_factory.mktemp("run") / "policy"
+    chunks = torch.rand(200, policy.config.action_horizon, spec.action.dim) * 2 - 1
+    policy.head.fit(chunks, torch.zeros(chunks.shape[:2], dtype=torch.bool))
     policy.save(folder)
     return folder

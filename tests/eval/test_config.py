@@ -24,6 +24,7 @@ def test_episodes_of_each_condition():
         ("episodes", 0),
         ("control_episodes", 0),
         ("workers", 0),
+        ("environments", 0),
         ("videos", -1),
         ("exec_horizon", 0),
     ],

@@ -58,9 +58,11 @@ def test_the_table_is_complete_ordered_and_on_disk(evaluated, policy_folder):
     assert "episodes 11/11" in text
 
 
-def test_one_worker_gives_the_same_table_as_two(evaluated, policy_folder, tmp_path):
-    alone = EvalConfig(episodes=5, control_episodes=3, workers=1, videos=0)
+@pytest.mark.parametrize("environments", [1, 4])
+def test_one_worker_gives_the_same_table_as_two(evaluated, policy_folder, tmp_path, environments):
+    alone = replace(CONFIG, workers=1, environments=environments)
     assert table_digest(evaluate(policy_folder, alone, tmp_path, quiet())) == table_digest(evaluated[0])
+    assert read_index(tmp_path / "media") == read_index(evaluated[1] / "media")
 
 
 def stop(path: Path, about: dict, records: list[EpisodeRecord]) -> None:
@@ -99,7 +101,8 @@ def test_another_evaluations_journal_is_begun_anew(evaluated, tmp_path):
     assert Journal(path, {"suite": "a"}).records == []
 
 
-def test_a_killed_worker_changes_nothing_and_is_said(evaluated, policy_folder, tmp_path):
+@pytest.mark.parametrize("environments", [1, 2])
+def test_a_killed_worker_changes_nothing_and_is_said(evaluated, policy_folder, tmp_path, environments):
     killed = []
 
     def kill_a_worker() -> None:
@@ -110,11 +113,12 @@ def test_a_killed_worker_changes_nothing_and_is_said(evaluated, policy_folder, t
 
     killer, console = threading.Thread(target=kill_a_worker), quiet()
     killer.start()
-    records = evaluate(policy_folder, EvalConfig(episodes=5, control_episodes=3, videos=0), tmp_path, console)
+    records = evaluate(policy_folder, replace(CONFIG, environments=environments, videos=0), tmp_path, console)
     killer.join()
     assert table_digest(records) == table_digest(evaluated[0])
-    assert "a worker died (exit code -9) in episode" in said(console)
-    assert "running it again" in said(console)
+    died = [line for line in said(console).splitlines() if line.startswith("a worker died (exit code -9) in episode")]
+    assert len(died) == len(set(died)) == environments
+    assert all(line.endswith("running it again in a new worker") for line in died)
 
 
 def test_films(evaluated):
