@@ -294,10 +294,13 @@ def diagnose(run: str | None, store: str | None, episodes: str | None, report_fi
     from .eval.diagnosis import diagnose_saved
     from .eval.diagnosis.show import progress, show_diagnosis
 
-    opened, evaluated = TrajectoryStore.open(path), written_sections(out / "config.yaml").get("eval", {})
-    suite = suite_named(str(evaluated.get("suite", opened.meta.get("suite"))))
+    opened, written = TrajectoryStore.open(path), written_sections(out / "config.yaml")
+    evaluated = written.get("eval", {})
+    home = opened.meta.get("suite") or written.get("collect", {}).get("suite") or evaluated.get("suite")
+    names = home, evaluated.get("suite", home)
+    first, second = (suite_named(str(name)) if name else None for name in names)
     with progress(Console()) as advance:
-        found = diagnose_saved(folder, opened, suite, count, evaluated.get("exec_horizon"), advance)
+        found = diagnose_saved(folder, opened, (first, second), count, evaluated.get("exec_horizon"), advance)
     show_diagnosis(found)
     for file in (out / "diagnosis.json", *([Path(report_file)] if report_file else [])):
         write_text(file, json.dumps(found.to_dict(), indent=2) + "\n")

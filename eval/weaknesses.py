@@ -35,22 +35,27 @@ def weaknesses(records: Sequence[EpisodeRecord]) -> list[Weakness]:
     return [weakness for weakness in found if weakness] + [*_worlds(records), *_challenges(records)]
 
 
+def _act(record: EpisodeRecord) -> str | None:
+    """The object it acted on first: who is to touch one neither grasps nor moves it."""
+    return record.first_touched if record.task == "touch" else record.acted_on
+
+
 def _deaf(records: Sequence[EpisodeRecord]) -> Weakness | None:
-    share = _share(records, ("swap",), lambda r: r.acted_on is not None and r.acted_on == r.lure != r.target)
+    share = _share(records, ("swap",), lambda r: _act(r) is not None and _act(r) == r.lure != r.target)
     if share and share.low > SELDOM:
         return Weakness("deaf", f"Told of another object, it acts on the scene's own all the same in {_text(share)}.")
     return None
 
 
 def _acts_untold(records: Sequence[EpisodeRecord]) -> Weakness | None:
-    share = _share(records, ("null",), lambda r: r.acted_on is not None)
+    share = _share(records, ("null",), lambda r: _act(r) is not None)
     if share and share.low > SELDOM:
         return Weakness("acts untold", f"Told nothing, it acts on an object in {_text(share)}.")
     return None
 
 
 def _sees_ghosts(records: Sequence[EpisodeRecord]) -> Weakness | None:
-    share = _share(records, ("false-premise",), lambda r: r.acted_on is not None)
+    share = _share(records, ("false-premise",), lambda r: _act(r) is not None)
     if share and share.low > SELDOM:
         return Weakness("sees ghosts", f"Told of what is not there, it acts on something else in {_text(share)}.")
     return None
@@ -60,7 +65,7 @@ def _half_listens(records: Sequence[EpisodeRecord]) -> Weakness | None:
     return _accused(
         records,
         ("negation", "correction", "change"),
-        lambda r: r.acted_on is not None and r.acted_on == r.lure != r.target,
+        lambda r: _act(r) is not None and _act(r) == r.lure != r.target,
         lambda share: share.low > SELDOM,
         "half listens",
         "Where another object is named before the one that is meant, it acts on that one in {}.",
@@ -89,18 +94,19 @@ def _confused(records: Sequence[EpisodeRecord], what: str, same: int, shared: st
     """Objects that share one word of their name, of "colour shape", with the one that was named."""
 
     def alike(record: EpisodeRecord) -> bool:
-        asked, took = record.target.split(), (record.acted_on or "").split()
+        asked, took = record.target.split(), (_act(record) or "").split()
         return len(took) == len(asked) == 2 and took != asked and took[same] == asked[same]
 
-    share = _share(records, _OWN, alike)
-    wrong = _share(records, _OWN, lambda r: r.acted_on not in (None, r.target))
-    if share and wrong and share.low > SELDOM / 2 and share.rate > wrong.rate / 2:
+    wrong = [r for r in records if _act(r) not in (None, r.target)]
+    share, of_wrong = _share(records, _OWN, alike), _share(wrong, _OWN, alike)
+    # Who takes any other object takes one of that shape, or colour, in about two of five cases: each scene has one.
+    if share and of_wrong and share.low > SELDOM / 2 and of_wrong.low > 1 / 2:
         return Weakness(f"confuses {what}", f"It takes another object of the same {shared} in {_text(share)}.")
     return None
 
 
 def _lost(records: Sequence[EpisodeRecord]) -> Weakness | None:
-    share = _share(records, ("correct",), lambda r: r.acted_on == r.target)
+    share = _share(records, ("correct",), lambda r: _act(r) == r.target)
     if share and share.high < LOST:
         return Weakness("lost", f"Told in its own words, it goes for the named object in only {_text(share)}.")
     return None
@@ -123,7 +129,7 @@ def _one_task(records: Sequence[EpisodeRecord]) -> Weakness | None:
 
 
 def _clumsy(records: Sequence[EpisodeRecord]) -> Weakness | None:
-    share = _share(records, ("correct",), lambda r: r.acted_on == r.target and not r.success)
+    share = _share(records, ("correct",), lambda r: _act(r) == r.target and not r.success)
     if share and share.low > CLUMSY:
         return Weakness("clumsy", f"It goes for the right object and fails all the same in {_text(share)}.")
     return None
@@ -143,9 +149,14 @@ def _challenges(records: Sequence[EpisodeRecord]) -> Iterator[Weakness]:
     usual = _share(records, ("correct",), lambda r: r.success)
     for kind in CHALLENGES:
         shares = {severity: _share(records, (f"{kind}-{severity}",), lambda r: r.success) for severity in SEVERITIES}
-        bad = [(severity, s) for severity, s in shares.items() if usual and s and s.high < usual.rate / 2]
+        bad: list[tuple[int, Proportion]] = []
+        for severity, share in sorted(shares.items(), reverse=True):
+            if usual and share and share.high < usual.low / 2:
+                bad.append((severity, share))
+            elif share:
+                break
         if bad:
-            severity, share = bad[0]
+            severity, share = bad[-1]
             sentence = f"From severity {severity} of {kind} on, success is surely halved: {_text(share)}."
             yield Weakness(f"challenge: {kind}", sentence)
 
@@ -153,13 +164,13 @@ def _challenges(records: Sequence[EpisodeRecord]) -> Iterator[Weakness]:
 def _worse_than_trained(
     records: Sequence[EpisodeRecord], conditions: Sequence[str], name: str, sentence: str
 ) -> Weakness | None:
-    trained = _share(records, _OWN, lambda r: r.acted_on == r.target)
+    trained = _share(records, _OWN, lambda r: _act(r) == r.target)
     if not trained:
         return None
     return _accused(
         records,
         conditions,
-        lambda r: r.acted_on == r.target,
+        lambda r: _act(r) == r.target,
         lambda share: share.high < trained.low,
         name,
         f"{sentence}; in those of training in {_text(trained)}.",

@@ -43,7 +43,7 @@ class TabletopDemonstrator:
         ).unwrapped  # pyright: ignore[reportAttributeAccessIssue]  (the suite's id says what it is)
         self.env_spec = self._env.env_spec
         self.streams = _streams(self.env_spec)
-        self.meta: dict[str, Any] = {"split": config.split}
+        self.meta: dict[str, Any] = {"split": config.split, "languages": list(config.languages)}
         self.remedy = f"lower collect.noise (now {config.noise})"
 
     def attempt(self, task: str, seed: int) -> Episode | None:

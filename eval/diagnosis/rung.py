@@ -38,6 +38,11 @@ class Rung:
     numbers: dict[str, Any] = field(default_factory=dict)
 
 
+def untestable(name: str, why: str) -> Rung:
+    """A rung that cannot be climbed."""
+    return Rung(name, None, f"not testable: {why}")
+
+
 class Patient(Acting, Protocol):
     """What of a policy it takes to be diagnosed."""
 
@@ -52,7 +57,8 @@ class Case:
 
     Attributes:
         store: what the policy learned from; recordings: episodes of it.
-        env: a world in which they can happen again.
+        suite: of the recordings; env: a world of theirs. None where nobody knows it.
+        again: the recordings that can be started again in `env`; excuse: why the first of the others cannot.
         exec_horizon: actions of each chunk that are carried out.
         progress: called with what is done, how often it was, and how often it will be.
     """
@@ -60,10 +66,19 @@ class Case:
     policy: Patient
     store: TrajectoryStore
     recordings: Sequence[Recording]
-    suite: Suite
-    env: gymnasium.Env
+    suite: Suite | None
+    env: gymnasium.Env | None
     exec_horizon: int
     progress: Callable[[str, int, int], None]
+    again: Sequence[Recording] = ()
+    excuse: str = ""
+
+    @property
+    def world(self) -> tuple[Suite, gymnasium.Env]:
+        """Suite and environment of the recordings. Raises ValueError where nobody knows them."""
+        if self.suite is None or self.env is None:
+            raise ValueError("world: found none, wanted the suite that the recordings are from")
+        return self.suite, self.env
 
     @property
     def cameras(self) -> tuple[str, ...]:

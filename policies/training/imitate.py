@@ -164,16 +164,22 @@ class ImitationBatches:
             self._encode(backbone)
 
     def _encode(self, backbone: SeeingBackbone) -> None:
-        """Each frame once with every text that it is seen with: with several where a sub-goal ends."""
+        """Each frame once with every text and state that it is seen with.
+
+        They are several where a sub-goal ends, or where a camera is slower than the control steps.
+        """
         seen = self.windows.frame_index(np.arange(len(self.windows)))
         place = {text: number for number, text in enumerate(dict.fromkeys(self.instructions))}
         told = np.array([place[text] for text in self.instructions])
-        pairs, index = np.unique(seen * len(place) + told[:, None], return_inverse=True)
+        states = self.proprio.flatten(0, 1)
+        felt = np.unique(states.cpu().numpy(), axis=0, return_inverse=True)[1].reshape(seen.shape)
+        said = seen * len(place) + told[:, None]
+        _, first, index = np.unique(said * (felt.max() + 1) + felt, return_index=True, return_inverse=True)
+        pairs = said.flatten()[first]
         texts, rows = list(place), pairs // len(place)
         frame_texts = [texts[number] for number in (pairs % len(place)).tolist()]
         self.frame_index = torch.from_numpy(index.reshape(seen.shape)).to(backbone.device)
-        of_frames = self.proprio.new_zeros(len(pairs), self.proprio.shape[-1])
-        of_frames[self.frame_index.flatten()] = self.proprio.flatten(0, 1)
+        of_frames = states[torch.from_numpy(first).to(states.device)]
         self.encoded, distinct = encode_store(backbone, self.windows, rows, frame_texts, of_frames, self.folder)
         backbone.standardise(self.encoded.frames)
         where = {text: row for row, text in enumerate(distinct)}

@@ -17,13 +17,14 @@ from torch import Tensor
 from deixis.cli import main
 from deixis.datasets.normalisation import fit_normalisers
 from deixis.datasets.spec import PROPRIO_STREAM, ProprioSpec
-from deixis.datasets.store import Episode, Stream, TrajectoryStore
+from deixis.datasets.store import Episode, StoreError, Stream, TrajectoryStore
 from deixis.envs.collect import collect
 from deixis.envs.config import CollectConfig
-from deixis.envs.suites import suite_named
+from deixis.envs.suites import Suite, suite_named
 from deixis.eval.diagnosis import RUNGS, Diagnosis, diagnose
+from deixis.eval.diagnosis.closed_loop import _judge as judge_rung
 from deixis.eval.diagnosis.closed_loop import exact_start
-from deixis.eval.diagnosis.planted import FaultyWorld, planted_faults
+from deixis.eval.diagnosis.planted import FaultyPolicy, FaultyWorld, planted_faults
 from deixis.eval.diagnosis.rung import Case
 from deixis.eval.diagnosis.show import show_diagnosis
 from deixis.eval.diagnosis.suspects import quaternion_dimensions
@@ -84,12 +85,12 @@ def policy(store: TrajectoryStore) -> Memory:
     return Memory(store)
 
 
-def make(**kwargs: Any) -> gymnasium.Env:
-    return SUITE.make(disable_env_checker=True, image_size=32, **kwargs)
+def make(suite: Suite, **kwargs: Any) -> gymnasium.Env:
+    return suite.make(disable_env_checker=True, image_size=32, **kwargs)
 
 
 def judge(policy: Any, store: TrajectoryStore, world: Any = lambda env: env) -> Diagnosis:
-    return diagnose(policy, store, SUITE, lambda **kwargs: world(make(**kwargs)), EPISODES)
+    return diagnose(policy, store, SUITE, lambda suite, **kwargs: world(make(suite, **kwargs)), EPISODES)
 
 
 def test_a_policy_that_knows_its_recordings_by_heart_climbs_to_other_scenes(
@@ -190,11 +191,11 @@ def test_a_stream_that_goes_wrong_in_closed_loop_is_found_by_putting_the_recorde
     def show(_: Any, shown: dict[str, Any]) -> dict[str, Any]:
         return {**shown, PROPRIO_STREAM: np.full_like(shown[PROPRIO_STREAM], 30.0)}
 
-    case = Case(policy, store, policy.recordings, SUITE, FaultyWorld(make(split="all"), show), 8, lambda *_: None)
+    recordings = policy.recordings
+    case = Case(policy, store, recordings, SUITE, FaultyWorld(make(SUITE), show), 8, lambda *_: None, recordings)
     rung = exact_start(case)
     assert rung.holds is False and rung.causes[0].startswith("proprio: with it as recorded, 100%")
-    sound = replace(case, env=make(split="all"))
-    assert exact_start(sound).holds
+    assert exact_start(replace(case, env=make(SUITE))).holds
 
 
 def test_a_policy_that_has_learned_nothing_breaks_on_the_recordings(store: TrajectoryStore, policy: Memory) -> None:
@@ -216,9 +217,73 @@ def test_recordings_without_a_seed_cannot_be_driven_again_which_is_said(store: T
             read = {name: store.read(episode, name) for name in store.streams}
             writer.append(Episode(read, store.episode_info(episode)["instruction"], {"success": True}))
     rungs = {rung.name: rung for rung in judge(Memory(made), made).rungs}
+    assert rungs["replay"].found.startswith("not testable: ")
     for name in ("replay", "views", "exact start"):
         assert rungs[name].holds is None and "meta lacks ['seed', 'task']" in rungs[name].found
     assert rungs["teacher-forced"].holds and rungs["training scenes"].holds is False
+    alone = {rung.name: rung.holds for rung in diagnose(Memory(made), made, None, make, 2).rungs}
+    assert alone == {**dict.fromkeys(RUNGS), "teacher-forced": True}, "without a world there are recordings alone"
+
+
+def test_some_recordings_that_cannot_be_started_are_left_out(store: TrajectoryStore, tmp_path: Path) -> None:
+    made = TrajectoryStore.create(
+        tmp_path / "store.zarr", store.env_spec, list(store.streams.values()), store.meta, store.tolerance
+    )
+    with made.writer() as writer:
+        for episode in range(3):
+            read = {name: store.read(episode, name) for name in store.streams}
+            info = store.episode_info(episode)
+            writer.append(Episode(read, info["instruction"], info["meta"] if episode else {"success": True}))
+    rungs = {rung.name: rung for rung in judge(Memory(made), made).rungs}
+    assert rungs["replay"].numbers == {"repeated": 2, "episodes": 2} and rungs["exact start"].holds
+
+
+class Never(gymnasium.Wrapper):
+    """A world that moves as it was recorded, and never calls it a success."""
+
+    def step(self, action: np.ndarray) -> Any:
+        observation, _, terminated, truncated, info = self.env.step(action)
+        return observation, 0.0, terminated, truncated, {**info, "success": False}
+
+
+def test_what_no_fault_explains_is_blamed_on_none(policy: Memory, store: TrajectoryStore) -> None:
+    broken = judge(policy, store, Never).broken
+    assert broken is not None and broken.name == "replay"
+    assert broken.causes[0].startswith("the world does something else with these actions")
+
+    def bright(_: Any, shown: dict[str, Any]) -> dict[str, Any]:
+        lit = {name: (255 - (255 - x) // 2) for name, x in shown.items() if name.startswith("camera")}
+        return {**shown, **lit}
+
+    broken = judge(policy, store, lambda env: FaultyWorld(env, bright)).broken
+    assert broken is not None and broken.name == "views" and broken.causes[0].startswith("another world, other lights")
+
+    def told(_: Any, shown: dict[str, Any]) -> dict[str, Any]:
+        return {**shown, "instruction": "lift something else"}
+
+    broken = judge(policy, store, lambda env: FaultyWorld(env, told)).broken
+    assert broken is not None and broken.name == "views" and f"the instruction in {EPISODES}" in broken.found
+    assert broken.causes[0].startswith("the policy is told something else")
+
+
+def test_a_shift_of_two_steps_is_named(policy: Memory, store: TrajectoryStore) -> None:
+    late = FaultyPolicy(policy, said=lambda x: torch.cat([x[:, 2:], x[:, -1:], x[:, -1:]], 1))
+    broken = judge(late, store).broken
+    assert broken is not None and broken.causes[0].startswith("chunk shift: actions come 2 control steps early")
+
+
+@pytest.mark.parametrize(
+    ("won", "of", "below", "holds"),
+    [(10, 20, 1.0, True), (9, 20, 1.0, None), (5, 20, 1.0, False), (0, 3, 1.0, None), (5, 20, 0.5, True)],
+)
+def test_a_rung_holds_breaks_or_cannot_tell(won: int, of: int, below: float, holds: bool | None) -> None:
+    rung = judge_rung("unseen scenes", [True] * won + [False] * (of - won), below, "succeed")
+    assert rung.holds is holds and ("too few to be sure" in rung.found) == (holds is None)
+
+
+def test_a_store_of_another_robot_is_refused(policy: Memory, quaternions: TrajectoryStore) -> None:
+    with pytest.raises(StoreError, match=r"proprio: found .*tool_qw.*, the policy has .*tool_yaw_sin"):
+        judge(policy, quaternions)
 
 
 def test_large_pictures_are_looked_at_in_fewer_episodes(

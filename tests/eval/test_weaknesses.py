@@ -74,11 +74,44 @@ def test_sentences_have_the_numbers(make_record: Make) -> None:
         ("lost", "Told in its own words, it goes for the named object in only 60%."),
     ]
     half = [*_of(make_record, "correct", 50, 0), *_of(make_record, "light-4", 8, 42, success=False)]
+    half += [*_of(make_record, "light-5", 0, 20, success=False), *_of(make_record, "light-3", 50, 0)]
+    half += [*_of(make_record, "noise-1", 0, 50, success=False), *_of(make_record, "noise-2", 50, 0)]
     assert [weakness.sentence for weakness in weaknesses(half)] == [
         "From severity 4 of light on, success is surely halved: 16%."
     ]
     pairs = [*_of(make_record, "correct", 50, 0), *_of(make_record, "pair", 25, 25, success=False)]
     assert [weakness.name for weakness in weaknesses(pairs)] == ["world: pair"]
+
+
+ACTS = {"first_grasped": "red cube", "first_moved": "red cube", "first_touched": "red cube"}
+IDLE = {"success": False, "first_grasped": None, "first_moved": None, "first_touched": None}
+
+
+@pytest.mark.parametrize(("condition", "name"), [("null", "acts untold"), ("false-premise", "sees ghosts")])
+def test_who_acts_where_nothing_is_to_be_done(make_record: Make, condition: str, name: str) -> None:
+    acting = [make_record("lift", index, condition, **ACTS) for index in range(20)]
+    assert [weakness.name for weakness in weaknesses(acting)] == [name]
+    assert weaknesses([make_record("lift", index, condition, **IDLE) for index in range(20)]) == []
+
+
+def test_who_does_not_know_places(make_record: Make) -> None:
+    known = _of(make_record, "correct", 40, 0)
+    lost = _of(make_record, "ordinal", 10, 30, **IDLE)
+    assert [weakness.name for weakness in weaknesses([*known, *lost])] == ["places"]
+
+
+def test_who_takes_anything_confuses_nothing_in_particular(make_record: Make) -> None:
+    others = ("blue cube", "red ball", "green ball", "yellow cylinder")
+    wrong = [
+        make_record("lift", 60 + i, success=False, first_grasped=o, first_moved=o, first_touched=o)
+        for i, o in enumerate(others * 10)
+    ]
+    assert [w.name for w in weaknesses([*_of(make_record, "correct", 60, 0), *wrong])] == ["lost"]
+
+
+def test_to_touch_is_to_act(make_record: Make) -> None:
+    touched = {"first_grasped": None, "first_moved": None, "first_touched": "red cube"}
+    assert weaknesses([make_record("touch", index, **touched) for index in range(40)]) == []
 
 
 def test_few_episodes_accuse_nobody(make_record: Make) -> None:
