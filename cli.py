@@ -111,6 +111,7 @@ COMMANDS = {
         options={
             "name": "the benchmark; left out, they are listed",
             "--json": "write the record to FILE as well as to the screen",
+            "--policy": "folder of the policy that `eval` runs; left out, a small one that nothing has trained",
         },
     ),
     "results": Command(
@@ -268,7 +269,7 @@ def _run_plain(name: str, rest: list[str], typed: list[str]) -> int:
     from . import result_commands
 
     if name == "bench":
-        return result_commands.bench(given.name, typed, given.json)
+        return result_commands.bench(given.name, typed, given.json, given.policy)
     return result_commands.results(given.documents, given.folder)
 
 

@@ -13,8 +13,8 @@ from .eval import bench as benchmarks
 from .eval.records import RecordError, fill_tables
 
 
-def bench(name: str | None, command: Sequence[str], target: str | None) -> int:
-    """Run one benchmark and print its record, or list them all."""
+def bench(name: str | None, command: Sequence[str], target: str | None, policy: str | None = None) -> int:
+    """Run one benchmark and print its record, or list them all. policy: folder of the one to run, see `eval.bench`."""
     known = benchmarks.names()
     if name is None:
         width = max(map(len, known), default=0) + 2
@@ -23,7 +23,13 @@ def bench(name: str | None, command: Sequence[str], target: str | None) -> int:
     if name not in known:
         print(f"deixis bench: no benchmark {name!r}\n  there are: {', '.join(known)}", file=sys.stderr)
         return 2
-    record = benchmarks.run(name, shlex.join(["deixis", *command]))
+    try:
+        record = benchmarks.run(name, shlex.join(["deixis", *command]), policy)
+    except (FileNotFoundError, ValueError) as error:
+        if policy is None:
+            raise
+        print(f"deixis bench: {error}", file=sys.stderr)
+        return 1
     print(json.dumps(asdict(record), indent=2, ensure_ascii=False))
     if target is not None:
         print(f"written to {record.write(target)}", file=sys.stderr)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from ..decision_time import milliseconds
+from ._untrained import tabletop_spec, untrained_policy
 
 if TYPE_CHECKING:
     from ...policies.config import HeadConfig
@@ -29,7 +29,7 @@ def run() -> dict[str, float]:
     chosen = {name: sized(config) for name, config in heads().items()}
     chosen["diffusion_unet_ddim10_large"] = sized(heads()["diffusion_unet_ddim10"], LARGE)
     for name, config in chosen.items():
-        policy, observation = _policy(config), _observation()
+        policy, observation = untrained_policy(config), _observation()
         shape = (256, policy.config.action_horizon, policy.spec.action.dim)
         policy.head.fit(2 * torch.rand(shape) - 1, torch.zeros(shape[:2], dtype=torch.bool))
         generators = [torch.Generator().manual_seed(0)]
@@ -105,7 +105,7 @@ def _count(config: HeadConfig) -> int:
 
     from ...policies.heads import build_head
 
-    policy = _policy(next(iter(heads().values())))
+    policy = untrained_policy(next(iter(heads().values())))
     backbone, horizon, dim = policy.backbone, policy.config.action_horizon, policy.spec.action.dim
     config = replace(config, sampler="ddim")  # another sampler's tables refuse to be described only
     with torch.device("meta"):
@@ -113,44 +113,12 @@ def _count(config: HeadConfig) -> int:
     return sum(p.numel() for p in head.parameters())
 
 
-@cache
-def _spec() -> Any:
-    """What the tabletop says of itself with 64-pixel cameras."""
-    from ...envs.rendering_backend import select_backend
-
-    select_backend()
-    from ...envs.suites import SUITES
-
-    env = SUITES["tabletop"].make(image_size=64, disable_env_checker=True).unwrapped
-    spec = env.env_spec  # pyright: ignore[reportAttributeAccessIssue]
-    env.close()
-    return spec
-
-
-@cache
-def _policy(head: HeadConfig) -> Any:
-    """An untrained policy of the tabletop."""
-    import torch
-
-    from ...datasets.normalisation import MinMaxNormaliser
-    from ...policies.backbones.tokenizer import TextTokenizer
-    from ...policies.config import PolicyConfig
-    from ...policies.policy import Policy
-
-    spec, config = _spec(), PolicyConfig(head=head)
-    limits = [MinMaxNormaliser([-1.0] * part.dim, [1.0] * part.dim) for part in (spec.proprio, spec.action)]
-    backbone = config.backbone
-    tokenizer = TextTokenizer.train(["lift the red cube"], backbone.vocabulary, backbone.max_text_tokens)
-    torch.manual_seed(0)
-    return Policy(config, spec, spec.camera_names, limits[0], limits[1], tokenizer).eval()
-
-
 def _observation() -> Any:
     import torch
 
     from ...policies.policy import Observation
 
-    spec, generator = _spec(), torch.Generator().manual_seed(0)
+    spec, generator = tabletop_spec(), torch.Generator().manual_seed(0)
     shape = (1, 2, 64, 64, 3)
     images = {name: torch.randint(256, shape, generator=generator, dtype=torch.uint8) for name in spec.camera_names}
     return Observation(images, torch.zeros(1, 2, spec.proprio.dim), ["lift the red cube"])
