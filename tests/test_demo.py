@@ -16,7 +16,7 @@ LOOKS = ("--watch.alignment_every", "5", "--watch.scenes", "4", "--watch.rollout
 SMALL = ("--config", "smoke", *TRAINING, *LOOKS, *EVALUATION)
 ASKED_FOR = {
     *("policies", "events.jsonl", "collapse.parquet", "collapse.json", "alignment.json", "comparison.parquet"),
-    *("comparison.json", "chains.parquet", "chains.json", "attribution.jsonl", "attribution.json"),
+    *("comparison.json", "chains.parquet", "chains.json", "attribution.jsonl", "attribution.json", "diagnosis.json"),
     "episodes.partial.jsonl",  # of an evaluation that was stopped
 }
 
