@@ -1,7 +1,7 @@
 """Records of an imagined evaluation, and a small real policy that nothing has trained."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from deixis.envs.suites import suite_named
+from deixis.envs.tabletop.env import TabletopEnv
 from deixis.eval.media import Clip, write_index
 from deixis.eval.results import EpisodeRecord, write_table
 
@@ -139,3 +141,11 @@ def save_policy(folder: Path, head: Any) -> Path:
     policy.head.fit(chunks, torch.zeros(chunks.shape[:2], dtype=torch.bool))
     policy.save(folder)
     return folder
+
+
+@pytest.fixture(scope="module")
+def env() -> Iterator[TabletopEnv]:
+    """The demo's tabletop with pictures too small to cost anything: planted policies look at the simulator."""
+    made = suite_named("tabletop-demo").make(disable_env_checker=True, image_size=16)
+    yield made.unwrapped  # pyright: ignore[reportReturnType]
+    made.close()

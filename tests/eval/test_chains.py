@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -18,13 +18,6 @@ from deixis.eval.results import EpisodeRecord, read_table
 from deixis.eval.rollout import Player
 
 SUITE = suite_named("tabletop-demo")
-
-
-@pytest.fixture(scope="module")
-def env() -> Iterator[TabletopEnv]:
-    made = SUITE.make(disable_env_checker=True, image_size=16)
-    yield made.unwrapped  # pyright: ignore[reportReturnType]
-    made.close()
 
 
 def test_the_expert_carries_out_chain_after_chain_in_a_world_that_goes_on(env: TabletopEnv) -> None:

@@ -198,6 +198,16 @@ def test_a_stream_that_goes_wrong_in_closed_loop_is_found_by_putting_the_recorde
     assert exact_start(replace(case, env=make(SUITE))).holds
 
 
+def with_meta(store: TrajectoryStore, path: Path, metas: Sequence[dict[str, Any]]) -> TrajectoryStore:
+    """The first episodes of the store again, with these metas instead of their own."""
+    made = TrajectoryStore.create(path, store.env_spec, list(store.streams.values()), store.meta, store.tolerance)
+    with made.writer() as writer:
+        for episode, meta in enumerate(metas):
+            read = {name: store.read(episode, name) for name in store.streams}
+            writer.append(Episode(read, store.episode_info(episode)["instruction"], meta))
+    return made
+
+
 def test_a_policy_that_has_learned_nothing_breaks_on_the_recordings(store: TrajectoryStore, policy: Memory) -> None:
     class Still(Memory):
         def act(self, observation: Observation, generators: Any = None, subgoals: Any = None) -> Tensor:
@@ -209,13 +219,7 @@ def test_a_policy_that_has_learned_nothing_breaks_on_the_recordings(store: Traje
 
 
 def test_recordings_without_a_seed_cannot_be_driven_again_which_is_said(store: TrajectoryStore, tmp_path: Path) -> None:
-    made = TrajectoryStore.create(
-        tmp_path / "store.zarr", store.env_spec, list(store.streams.values()), store.meta, store.tolerance
-    )
-    with made.writer() as writer:
-        for episode in range(2):
-            read = {name: store.read(episode, name) for name in store.streams}
-            writer.append(Episode(read, store.episode_info(episode)["instruction"], {"success": True}))
+    made = with_meta(store, tmp_path / "store.zarr", [{"success": True}] * 2)
     rungs = {rung.name: rung for rung in judge(Memory(made), made).rungs}
     assert rungs["replay"].found.startswith("not testable: ")
     for name in ("replay", "views", "exact start"):
@@ -226,14 +230,8 @@ def test_recordings_without_a_seed_cannot_be_driven_again_which_is_said(store: T
 
 
 def test_some_recordings_that_cannot_be_started_are_left_out(store: TrajectoryStore, tmp_path: Path) -> None:
-    made = TrajectoryStore.create(
-        tmp_path / "store.zarr", store.env_spec, list(store.streams.values()), store.meta, store.tolerance
-    )
-    with made.writer() as writer:
-        for episode in range(3):
-            read = {name: store.read(episode, name) for name in store.streams}
-            info = store.episode_info(episode)
-            writer.append(Episode(read, info["instruction"], info["meta"] if episode else {"success": True}))
+    known = [store.episode_info(episode)["meta"] for episode in (1, 2)]
+    made = with_meta(store, tmp_path / "store.zarr", [{"success": True}, *known])
     rungs = {rung.name: rung for rung in judge(Memory(made), made).rungs}
     assert rungs["replay"].numbers == {"repeated": 2, "episodes": 2} and rungs["exact start"].holds
 

@@ -2,37 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from deixis.envs.suites import suite_named
 from deixis.envs.tabletop.env import TabletopEnv
 from deixis.eval.attribution import STAGES
 from deixis.eval.instructions import by_condition
 from deixis.eval.planted import FAULTS, PlantedPolicy
 from deixis.eval.results import EpisodeRecord
-from deixis.eval.rollout import Player
 
-SUITE, EPISODES = suite_named("tabletop-demo"), 6
+from .planted_episodes import play_planted
 
-
-@pytest.fixture(scope="module")
-def env() -> Iterator[TabletopEnv]:
-    made = SUITE.make(disable_env_checker=True, image_size=16)
-    yield made.unwrapped  # pyright: ignore[reportReturnType]
-    made.close()
+EPISODES = 6
 
 
 def judged(env: TabletopEnv, fault: str | None, *conditions: str, given: tuple[str, ...] = ()) -> dict[str, Any]:
-    player, records = Player(env, PlantedPolicy(env, fault, given), SUITE), []
-    for condition in conditions:
-        for number in range(EPISODES):
-            task, index = SUITE.turn(number)
-            seed = player.begin_episode(task, index, condition)
-            player.follow()
-            records.append(player.record(task, index, seed, condition, "planted", {}, 0.0))
+    records = play_planted(env, fault, EPISODES, conditions, given)
     assert all(isinstance(record, EpisodeRecord) for record in records)
     return by_condition(records)
 

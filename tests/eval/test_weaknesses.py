@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
-from deixis.envs.suites import suite_named
 from deixis.envs.tabletop.env import TabletopEnv
-from deixis.eval.planted import FAULTS, PlantedPolicy
+from deixis.eval.planted import FAULTS
 from deixis.eval.results import EpisodeRecord
-from deixis.eval.rollout import Player
 from deixis.eval.weaknesses import weaknesses
 
-SUITE = suite_named("tabletop-demo")
+from .planted_episodes import play_planted
+
 SHOWN = {
     "deaf": (("swap",), "deaf"),
     "verb-deaf": (("correct",), "tasks"),
@@ -27,35 +26,16 @@ SHOWN = {
 """Fault -> the conditions that show it, and the weakness that it is."""
 
 
-@pytest.fixture(scope="module")
-def env() -> Iterator[TabletopEnv]:
-    made = SUITE.make(disable_env_checker=True, image_size=16)
-    yield made.unwrapped  # pyright: ignore[reportReturnType]
-    made.close()
-
-
-def judged(env: TabletopEnv, fault: str | None, episodes: int, *conditions: str) -> list[EpisodeRecord]:
-    player, records = Player(env, PlantedPolicy(env, fault), SUITE), []
-    for condition in conditions:
-        for number in range(episodes):
-            task, index = SUITE.turn(number)
-            seed = player.begin_episode(task, index, condition)
-            player.follow()
-            records.append(player.record(task, index, seed, condition, "planted", {}, 0.0))
-    return records
-
-
 @pytest.mark.parametrize("fault", FAULTS)
 def test_planted_weaknesses_are_named(env: TabletopEnv, fault: str) -> None:
     conditions, name = SHOWN[fault]
-    assert name in [
-        weakness.name for weakness in weaknesses(judged(env, fault, 12 if fault == "verb-deaf" else 9, *conditions))
-    ]
+    records = play_planted(env, fault, 12 if fault == "verb-deaf" else 9, conditions)
+    assert name in [weakness.name for weakness in weaknesses(records)]
 
 
 def test_a_sound_policy_has_none(env: TabletopEnv) -> None:
     shown = dict.fromkeys(condition for conditions, _ in SHOWN.values() for condition in conditions)
-    assert weaknesses(judged(env, None, 6, *shown, "null", "ordinal", "false-premise", "light-5")) == []
+    assert weaknesses(play_planted(env, None, 6, [*shown, "null", "ordinal", "false-premise", "light-5"])) == []
 
 
 Make = Callable[..., EpisodeRecord]
