@@ -293,6 +293,7 @@ def diagnose(run: str | None, store: str | None, episodes: str | None, report_fi
     from .envs.suites import suite_named
     from .eval.diagnosis import diagnose_saved
     from .eval.diagnosis.show import progress, show_diagnosis
+    from .eval.provenance import policy_hash
 
     opened, written = TrajectoryStore.open(path), written_sections(out / "config.yaml")
     evaluated = written.get("eval", {})
@@ -303,7 +304,7 @@ def diagnose(run: str | None, store: str | None, episodes: str | None, report_fi
         found = diagnose_saved(folder, opened, (first, second), count, evaluated.get("exec_horizon"), advance)
     show_diagnosis(found)
     for file in (out / "diagnosis.json", *([Path(report_file)] if report_file else [])):
-        write_text(file, json.dumps(found.to_dict(), indent=2) + "\n")
+        write_text(file, json.dumps({"policy_hash": policy_hash(folder), **found.to_dict()}, indent=2) + "\n")
         print(f"written: {file}")
 
 

@@ -50,9 +50,14 @@ def cameras(store: TrajectoryStore) -> list[str]:
 
 
 def without(piece: Piece, cuts: Sequence[tuple[int, int]]) -> list[Piece]:
-    """What is left of a piece when these stretches of its rows, in order and apart, are taken out."""
+    """What is left of a piece when these stretches of its rows, in order and apart, are taken out.
+
+    Whether the whole succeeded, the last of them alone says: the others end before it was decided.
+    """
     firsts, stops = [piece.first, *(stop for _, stop in cuts)], [*(first for first, _ in cuts), piece.stop]
-    return [replace(piece, first=a, stop=b) for a, b in zip(firsts, stops, strict=True) if a < b]
+    left = [replace(piece, first=a, stop=b) for a, b in zip(firsts, stops, strict=True) if a < b]
+    undecided = {key: value for key, value in piece.meta.items() if key != "success"}
+    return [*(replace(part, meta=undecided) for part in left[:-1]), *left[-1:]]
 
 
 def cut(episode: Episode, streams: Mapping[str, StreamSpec], piece: Piece) -> Episode:

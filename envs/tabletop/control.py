@@ -18,6 +18,7 @@ _POSTURE_GAIN = 0.05
 _LEASH = 0.06  # metres the commanded pose may run ahead of the measured one, as when the hand presses on the table
 TOOL_LOW, TOOL_HIGH = np.array((0.25, -0.36, 0.004)), np.array((0.74, 0.36, 0.45))  # metres
 YAW_LIMIT = np.pi / 2
+_NEXT, _LAST = np.array((1, 2, 0)), np.array((2, 0, 1))  # of the axes x, y, z
 
 
 class CartesianController:
@@ -85,4 +86,5 @@ def tool_yaw(rotation: np.ndarray) -> float:
 
 def _rotation_error(wanted: np.ndarray, found: np.ndarray) -> np.ndarray:
     """Small-angle rotation vector [3] from `found` to `wanted`, in the world's frame."""
-    return 0.5 * np.cross(found.T, wanted.T).sum(axis=0)
+    a, b = found.T, wanted.T  # their rows' cross products, written out: np.cross takes three times as long
+    return 0.5 * (a[:, _NEXT] * b[:, _LAST] - a[:, _LAST] * b[:, _NEXT]).sum(axis=0)

@@ -20,7 +20,7 @@ from ..media import CLIP_FOLDER, Clip, outcome, read_index
 from ..summary import summarise
 from ..weaknesses import weaknesses
 from .confusion import confusions
-from .files import names_of, read_causes, read_chains, read_episodes, read_json
+from .files import names_of, read_causes, read_chains, read_diagnosis, read_episodes, read_json
 from .learning_curves import learning_curves
 from .rows import (
     ACTED_ON,
@@ -50,8 +50,8 @@ def write_report(*runs: Path | str, page: Path | str | None = None) -> Path:
 
     Of one run it goes to RUN/report.html, of several to report.html beside the first, or to `page`. Each needs its
     episodes.parquet; whatever else is there joins in: timings.json, training.jsonl, media/, chains.parquet,
-    attribution.jsonl, config.yaml, gate.json, record.json. Several runs are also shown beside each other, the first
-    being what the others are compared with.
+    attribution.jsonl, diagnosis.json, config.yaml, gate.json, record.json. Several runs are also shown beside each
+    other, the first being what the others are compared with.
 
     Raises FileNotFoundError without a table, ReportError for a file that cannot be read, ValueError for a run that is
     given twice or for none.
@@ -96,6 +96,7 @@ def _run(folder: Path, run: JudgedRun) -> dict[str, Any]:
         "chains": chain_lengths(read_chains(folder), summary["policy_hash"]),
         "confusions": confusions(records),
         "causes": causes(read_causes(folder / "attribution.jsonl")),
+        "diagnosis": read_diagnosis(folder / "diagnosis.json"),
         "ended": endings(summary, records),
         "episodes": episodes(records),
         "clips": [_clip(clip, folder / CLIP_FOLDER) for clip in read_index(folder / CLIP_FOLDER)],

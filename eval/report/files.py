@@ -44,6 +44,20 @@ def read_causes(path: Path) -> list[Attribution]:
         ) from error
 
 
+def read_diagnosis(path: Path) -> dict[str, Any] | None:
+    """What diagnosis.json says; None where nothing was diagnosed."""
+    found = read_json(path)
+    try:
+        if found is None:
+            return None
+        rungs = [{key: rung[key] for key in ("name", "holds", "found", "causes")} for rung in found["rungs"]]
+        return {"policy_hash": found["policy_hash"], "broken": found["broken"], "rungs": rungs}
+    except (KeyError, TypeError) as error:
+        raise ReportError(
+            f"{path}: wanted policy_hash, broken and rungs ({error}); `deixis diagnose` writes it"
+        ) from error
+
+
 def read_training(path: Path) -> dict[str, list[dict[str, Any]]]:
     """What training.jsonl says of each stage, in the order of steps; nothing where there is no such file.
 

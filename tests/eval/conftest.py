@@ -74,12 +74,17 @@ def run_dir(tmp_path: Path, records: list[EpisodeRecord], make_record: Callable[
 
 
 def write_whole_run(folder: Path, records: list[EpisodeRecord], hostile: str) -> Path:
-    """Writes these episodes and all else that a run may leave: what trained it, two chains, causes, a film."""
+    """Writes these episodes and all else that a run may leave: what trained it, two chains, causes, a
+    diagnosis, a film."""
     write_table(records, folder / "episodes.parquet")
     chains = [replace(records[0], index=n // 2, condition=f"chain-{n % 2 + 1}", success=n < 3) for n in range(4)]
     write_table(chains, folder / "chains.parquet")
     causes = [{"cause": cause, "evidence": {"perception": "not testable"}} for cause in ("grounding", None)]
     (folder / "attribution.jsonl").write_text("".join(json.dumps(cause) + "\n" for cause in causes))
+    rungs = [("replay", True, []), ("views", False, [f"flipped image: {hostile}"]), ("exact start", None, [])]
+    ladder = [{"name": name, "holds": holds, "found": hostile, "causes": why} for name, holds, why in rungs]
+    diagnosis = {"policy_hash": records[0].policy_hash, "broken": "views", "rungs": ladder}
+    (folder / "diagnosis.json").write_text(json.dumps(diagnosis))
     (folder / "timings.json").write_text('{"collect": 42.3, "check": 3.2, "train": 388.1, "eval": 3700}')
     lines = [
         {"stage": stage, "step": step, "time_s": step, "lr": 1e-3, "samples_per_s": 400.0, "loss": loss}

@@ -236,6 +236,16 @@ def test_some_recordings_that_cannot_be_started_are_left_out(store: TrajectorySt
     assert rungs["replay"].numbers == {"repeated": 2, "episodes": 2} and rungs["exact start"].holds
 
 
+def test_what_does_not_say_whether_it_succeeded_is_not_asked_to_where_others_say(
+    store: TrajectoryStore, tmp_path: Path
+) -> None:
+    metas = [store.episode_info(episode)["meta"] for episode in range(3)]
+    undecided = [{key: value for key, value in meta.items() if key != "success"} for meta in metas]
+    for name, chosen, asked in (("some", [*undecided[:1], *metas[1:]], 2), ("none", undecided, 3)):
+        made = with_meta(store, tmp_path / f"{name}.zarr", chosen)
+        assert judge(Memory(made), made).rungs[0].numbers == {"repeated": asked, "episodes": asked}
+
+
 class Never(gymnasium.Wrapper):
     """A world that moves as it was recorded, and never calls it a success."""
 

@@ -326,3 +326,21 @@ def test_weak_spots_stand_first(tmp_path, make_record):
     assert "It takes another object of the same colour in 40%." in text
     write_table(records, tmp_path / "episodes.parquet")
     assert "Weak spots" not in write_report(tmp_path).read_text("utf-8")
+
+
+def test_a_diagnosis_stands_in_the_page_with_its_first_broken_rung(run_dir: Path) -> None:
+    text = write_report(run_dir).read_text()
+    ladder = html.unescape(text.split('<ol class="card ladder">')[1].split("</ol>")[0])
+    badges = [part.split("</span>")[0] for part in ladder.split('<span class="badge')[1:]]
+    assert badges == [' ok">holds', '">breaks', ' open">not known']
+    assert f'<p class="cause">flipped image: {HOSTILE}</p>' in ladder
+    assert "First broken: <strong>views</strong>" in text and "This diagnosis is of another policy" not in text
+
+    file = run_dir / "diagnosis.json"
+    found = json.loads(file.read_text())
+    file.write_text(json.dumps({**found, "policy_hash": "fedc", "broken": None}))
+    text = write_report(run_dir).read_text()
+    assert "None is broken" in text and "This diagnosis is of another policy, fedc" in text
+    file.write_text(json.dumps({"rungs": 3}))
+    with pytest.raises(ReportError, match=r"diagnosis\.json: wanted policy_hash, broken and rungs"):
+        write_report(run_dir)

@@ -35,10 +35,13 @@ def test_stretches_are_the_runs_of_true(mask: list[bool]) -> None:
 
 @given(st.lists(st.booleans(), min_size=1, max_size=30), st.integers(0, 5))
 def test_cuts_and_what_is_left_are_the_whole(mask: list[bool], first: int) -> None:
-    piece = Piece(7, first, first + len(mask), "", {})
+    piece = Piece(7, first, first + len(mask), "", {"success": True, "seed": 3})
     cuts = [(first + a, first + b) for a, b in stretches(np.array(mask))]
-    left = [row for part in without(piece, cuts) for row in range(part.first, part.stop)]
+    parts = without(piece, cuts)
+    left = [row for part in parts for row in range(part.first, part.stop)]
     assert left == [first + row for row, gone in enumerate(mask) if not gone]
+    assert all(part.meta == {"seed": 3} for part in parts[:-1]), "only the last part saw the success"
+    assert all(part.meta == piece.meta for part in parts[-1:])
 
 
 @given(
