@@ -11,6 +11,7 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from difflib import get_close_matches
+from functools import cache
 from pathlib import Path
 from typing import Any, get_origin, get_type_hints
 
@@ -122,19 +123,21 @@ def read_run_config(
     sections = expand(sections)
     if {"-h", "--help"} & set(arguments):
         skip = {item.name for item in fields(RunConfig)} - set(sections)
-        _parser(command, options, switches or {}, skip).print_help()
+        _make_parser(command, options, switches or {}, skip).print_help()
         raise SystemExit(0)
     preset, overrides = _split_preset(arguments)
     switches = switches or {}
     _check_flags(overrides, sections, [*options, *switches])
-    parser = _parser(command, options, switches)
-    from_file: list[str] = []
-    if preset is not None:
-        path = find_preset(preset)
+    parser = _parser(command, tuple(options.items()), tuple(switches.items()))
+    path = None if preset is None else find_preset(preset)
+    from_file = [] if path is None else ["--config", str(path)]
+    if path is not None:
         _check_file(path)
-        from_file = ["--config", str(path)]
-        _parse(parser, from_file, f"in {path}")
-    parsed = _parse(parser, [*from_file, *overrides], "on the command line")
+    try:
+        parsed = _parse(parser, [*from_file, *overrides], "on the command line")
+    except ConfigError:
+        _parse(parser, from_file, f"in {path}")  # raises where the file alone is to blame
+        raise
     own = {option.lstrip("-"): parsed.pop(option.lstrip("-")) for option in (*options, *switches)}
     parsed.pop("config")
     try:
@@ -157,7 +160,15 @@ def written_sections(path: Path) -> dict[str, Any]:
     return (yaml.safe_load(path.read_text("utf-8")) or {}) if path.is_file() else {}
 
 
+@cache
 def _parser(
+    command: str, options: tuple[tuple[str, str], ...], switches: tuple[tuple[str, str], ...]
+) -> jsonargparse.ArgumentParser:
+    """The parser of a command, made once: a study reads a configuration for every variant."""
+    return _make_parser(command, dict(options), dict(switches))
+
+
+def _make_parser(
     command: str, options: Mapping[str, str], switches: Mapping[str, str], skip: Collection[str] = ()
 ) -> jsonargparse.ArgumentParser:
     parser = jsonargparse.ArgumentParser(prog=f"deixis {command}", exit_on_error=False, print_config=None)

@@ -17,18 +17,29 @@ _LEVELS = np.arange(256) / 255.0
 def number_stats(values: np.ndarray) -> dict[str, Any]:
     """Statistics of rows [T, ...] as plain lists. NaN and infinity do not count; a dimension of nothing else gets 0."""
     rows = values.reshape(len(values), -1).astype(np.float64)
-    columns = [column[np.isfinite(column)] for column in rows.T]
-    columns = [column if len(column) else np.zeros(1) for column in columns]
-    measures = {
-        "min": [column.min() for column in columns],
-        "max": [column.max() for column in columns],
-        "mean": [column.mean() for column in columns],
-        "std": [column.std() for column in columns],
-        **{name: [np.quantile(column, share) for column in columns] for name, share in QUANTILES.items()},
-    }
+    whole = np.isfinite(rows).all(axis=0)
+    measures = {name: np.empty(rows.shape[1]) for name in ("min", "max", "mean", "std", *QUANTILES)}
+    for name, found in _measures(rows[:, whole]).items():
+        measures[name][whole] = found
+    for dim in np.flatnonzero(~whole):
+        column = rows[np.isfinite(rows[:, dim]), dim]
+        for name, found in _measures(column[:, None] if len(column) else np.zeros((1, 1))).items():
+            measures[name][dim] = found[0]
     shape = values.shape[1:] or (1,)
-    stats: dict[str, Any] = {name: np.reshape(found, shape).tolist() for name, found in measures.items()}
+    stats: dict[str, Any] = {name: found.reshape(shape).tolist() for name, found in measures.items()}
     return {**stats, "count": [len(values)]}
+
+
+def _measures(rows: np.ndarray) -> dict[str, np.ndarray]:
+    """Of each dimension of rows [T, D]: name -> [D]."""
+    quantiles = np.quantile(rows, list(QUANTILES.values()), axis=0)
+    return {
+        "min": rows.min(0),
+        "max": rows.max(0),
+        "mean": rows.mean(0),
+        "std": rows.std(0),
+        **dict(zip(QUANTILES, quantiles, strict=True)),
+    }
 
 
 def picture_counts(images: np.ndarray) -> np.ndarray:
