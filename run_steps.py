@@ -17,6 +17,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ from .run_config import RunConfig, write_sections, written_sections
 if TYPE_CHECKING:
     from .datasets.findings import GateReport
     from .envs.config import RecordedConfig
+    from .eval.config import EvalConfig
 
 PRODUCTS = (
     *(
@@ -276,9 +278,23 @@ def attribute(
     out = Path(config.out)
     folder = _existing(checkpoint or out / "policy", "deixis train")
     _existing(out / "episodes.parquet", "deixis eval")
-    found = attribute_failures(folder, config.eval, out, _count("--attribute", count))
+    found = attribute_failures(folder, _as_evaluated(config.eval, out), out, _count("--attribute", count))
     show_causes(found)
     _write_found(found, command, Path(record) if record else out / "attribution.json")
+
+
+def _as_evaluated(config: EvalConfig, out: Path) -> EvalConfig:
+    """The configuration with the exec_horizon that the run's episodes had. Raises StepError where it has another."""
+    written = written_sections(out / "config.yaml").get("eval")
+    if written is None:
+        return config
+    had = written.get("exec_horizon")
+    if config.exec_horizon not in (None, had):
+        raise StepError(
+            f"eval.exec_horizon: found {config.exec_horizon}, wanted {had or 'none'}, with which the episodes in {out} "
+            "were run: leave it out, or evaluate with this one first"
+        )
+    return replace(config, exec_horizon=had)
 
 
 def diagnose(run: str | None, store: str | None, episodes: str | None, report_file: str | None) -> None:

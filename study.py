@@ -302,7 +302,7 @@ def _judge(config: RunConfig, folder: Path, judged: int) -> None:
     print(f"judged in {time.perf_counter() - started:.0f} s")
     if not (folder / DECISION).exists():
         taken = {"ms_per_chunk": decision_ms(policies[-1], config.eval.suite)}
-        (folder / DECISION).write_text(json.dumps(taken) + "\n", "utf-8")
+        write_text(folder / DECISION, json.dumps(taken) + "\n")
 
 
 def _ask(what: str, config: RunConfig, folder: Path) -> None:

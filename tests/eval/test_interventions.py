@@ -162,7 +162,10 @@ def test_failures_of_a_run_are_attributed_with_their_evidence(
     assert main(["eval", str(policy_folder), "--attribute", "2", *settings]) == 1
     assert "`deixis eval` makes it" in capsys.readouterr().err
     assert main(["eval", str(policy_folder), *settings, *asked]) == 0
-    assert main(["eval", str(policy_folder), "--attribute", "2", *settings]) == 0
+    again = ["eval", str(policy_folder), "--attribute", "2", "--out", str(tmp_path), "--eval.workers", "1"]
+    assert main([*again, "--eval.exec_horizon", "8"]) == 1
+    assert "eval.exec_horizon: found 8, wanted 16, with which the episodes" in capsys.readouterr().err
+    assert main(again) == 0, "with the one that they had"
     lines = [json.loads(line) for line in (tmp_path / "attribution.jsonl").read_text().splitlines()]
     assert [(line["task"], line["condition"]) for line in lines] == [("lift", "correct"), ("push", "correct")]
     for line in lines:
