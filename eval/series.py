@@ -51,8 +51,12 @@ def evaluate_series(
         return [found[place] for place in range(len(folders))]
     arguments = ([str(folder) for folder in folders], suite.name, config.exec_horizon, hashes, versions)
     done: dict[int, EpisodeRecord] = {}
+
+    def judge(record: EpisodeRecord) -> list[bool]:
+        return [record.success] if record.condition == planned[0].condition else []
+
     with open_pool(config.workers, make_series_runner, arguments, console) as pool:
-        for number, record in as_they_end(pool, jobs, "episodes", console, lambda record: [record.success]):
+        for number, record in as_they_end(pool, jobs, "episodes", console, judge):
             done[number] = record
             place = jobs[number].policy
             first = missing.index(place) * len(planned)

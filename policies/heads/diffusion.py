@@ -1,14 +1,14 @@
-"""Diffusion head: DDPM training, few-step inference, schedules from diffusers."""
+"""Diffusion head: DDPM training, few-step inference, schedules from diffusers.
+
+diffusers is imported where a head is made: it takes as long as torch, which whoever has another head need not wait for.
+"""
 
 from __future__ import annotations
 
 import copy
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from diffusers.schedulers.scheduling_ddim import DDIMScheduler
-from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
-from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
 from torch import Tensor
 
 from ..config import HeadConfig
@@ -17,7 +17,12 @@ from .conditioning import Conditioning
 from .denoisers import build_denoiser
 from .noise import Noise, kept_mean
 
-Sampler = DDIMScheduler | DDPMScheduler | DPMSolverMultistepScheduler
+if TYPE_CHECKING:
+    from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+    from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
+    from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
+
+    Sampler = DDIMScheduler | DDPMScheduler | DPMSolverMultistepScheduler
 
 
 class DiffusionHead(ActionHead):
@@ -32,12 +37,15 @@ class DiffusionHead(ActionHead):
     """
 
     def __init__(self, config: HeadConfig, horizon: int, action_dim: int, num_tokens: int, token_width: int) -> None:
+        from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
+
         super().__init__()
         self.shape = (horizon, action_dim)
         self.draws, self.inference_steps = config.noise_samples, config.inference_steps
         self.conditioning = Conditioning(num_tokens, token_width, config.context_width, config.dropout)
         self.noise_scheduler = DDPMScheduler(**_schedule(config), clip_sample=config.clip_sample)
         self.sampler = _sampler(config)
+        self.sampler_options = {"eta": 0.0} if config.sampler == "ddim" else {}  # the others may draw on the way
         self.denoiser = build_denoiser(config, horizon, action_dim)
 
     def loss(self, context: TokenGroup, actions: Tensor, is_pad: Tensor) -> Losses:
@@ -74,9 +82,7 @@ class DiffusionHead(ActionHead):
         chunk = Noise(generators, len(modulation), modulation.device).normal(1, *self.shape)[0]
         sampler = copy.copy(self.sampler)  # one that remembers its steps (second order does) is this chunk's alone
         sampler.set_timesteps(self.inference_steps)
-        options = {"generator": generators if generators is None else list(generators)}
-        if isinstance(sampler, DDIMScheduler):
-            options = {"eta": 0.0}
+        options = self.sampler_options or {"generator": generators if generators is None else list(generators)}
         for step in sampler.timesteps:
             timestep = step.to(modulation.device).expand(1, len(chunk))
             predicted = self.denoiser(chunk[None], timestep, modulation)[0]
@@ -94,6 +100,10 @@ def _schedule(config: HeadConfig) -> dict[str, Any]:
 
 def _sampler(config: HeadConfig) -> Sampler:
     """The scheduler of inference. "trailing" spacing begins at the noisiest step, as training does (Lin et al. 2024)"""
+    from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+    from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
+    from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
+
     schedule = {**_schedule(config), "timestep_spacing": "trailing"}
     if config.sampler == "ddim":
         return DDIMScheduler(**schedule, clip_sample=config.clip_sample)
