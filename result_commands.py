@@ -6,7 +6,7 @@ import json
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from .eval import bench as benchmarks
@@ -30,6 +30,8 @@ def bench(name: str | None, command: Sequence[str], target: str | None, policy: 
             raise
         print(f"deixis bench: {error}", file=sys.stderr)
         return 1
+    if target is not None:
+        record = replace(record, name=Path(target).stem)  # as every record is named after its file
     print(json.dumps(asdict(record), indent=2, ensure_ascii=False))
     if target is not None:
         print(f"written to {record.write(target)}", file=sys.stderr)
