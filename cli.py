@@ -79,6 +79,17 @@ COMMANDS = {
             "--alignment": "retrieval, classification and questions on scenes never seen, in place of episodes",
         },
     ),
+    "probe": Command(
+        "check whether a frozen backbone is worth building on, of policies or of transformers' models",
+        ("probe", "out"),
+        {
+            "checkpoints": "folders of policies or of transformers' models, or names on the hub, each with +random or "
+            "+noise0.3 to change its weights; left out, the run's policy",
+            "--store": "folder of the store whose frames are shown; left out, the run's demonstrations",
+            "--page": "write the page to FILE; left out, probe.html in the run's folder",
+            **RECORD_OPTION,
+        },
+    ),
     "diagnose": Command(
         "find out why a policy fails: from the recordings up, and the first step that breaks",
         options={
@@ -194,6 +205,7 @@ def _run_configured(name: str, rest: list[str], typed: list[str]) -> int:
         "train": lambda: run_steps.train(config, own["store"]),
         "eval": lambda: _evaluate(config, typed, own),
         "report": lambda: run_steps.report(config, own["runs"], own["page"]),
+        "probe": lambda: run_steps.probe(config, typed, own["checkpoints"], own["store"], own["page"], own["json"]),
     }
     return _refusing(name, steps[name])
 

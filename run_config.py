@@ -20,10 +20,11 @@ import yaml
 
 from .envs.config import CollectConfig
 from .eval.config import EvalConfig, WatchConfig
+from .eval.probe.config import ProbeConfig
 from .policies.config import TrainConfig, to_dict
 
 PRESETS = Path(__file__).parent / "configs"
-SEVERAL = ("runs",)  # a command's own arguments of which there may be several, a list
+SEVERAL = ("runs", "checkpoints")  # a command's own arguments of which there may be several, a list
 
 
 @dataclass(frozen=True)
@@ -34,12 +35,14 @@ class RunConfig(TrainConfig):
         collect: demonstrations from the expert.
         eval: evaluation of the policy in closed loop.
         watch: evaluation while training goes on.
+        probe: check of a frozen backbone.
         out: folder of the run; every step reads from it and writes to it.
     """
 
     collect: CollectConfig = field(default_factory=CollectConfig)
     eval: EvalConfig = field(default_factory=EvalConfig)
     watch: WatchConfig = field(default_factory=WatchConfig)
+    probe: ProbeConfig = field(default_factory=ProbeConfig)
     out: str = "runs/demo"
 
     def training(self) -> TrainConfig:

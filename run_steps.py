@@ -44,6 +44,7 @@ PRODUCTS = (
         "checkpoints",
         "policy",
         "policies",
+        "best_by_probe",
     ),
     *(
         "episodes.parquet",
@@ -65,6 +66,9 @@ PRODUCTS = (
         "attribution.jsonl",
         "attribution.json",
         "diagnosis.json",
+        "probe.json",
+        "probe.html",
+        "features",
     ),
 )
 """Everything that the steps of a run leave in its folder."""
@@ -205,12 +209,13 @@ def train(config: RunConfig, store: str | None, checked: GateReport | None = Non
 
         training, watch = config.training(), None
         write_sections(config, vars(training).keys() - {"overwrite"}, out / "config.yaml")
-        if config.watch.alignment_every and training.policy.backbone.kind == "state":
-            raise StepError("watch.alignment_every: the backbone 'state' sees and reads nothing; set it to 0")
-        if config.watch.alignment_every or config.watch.rollout_every:
+        for name in ("alignment_every", "probe_every"):
+            if getattr(config.watch, name) and training.policy.backbone.kind == "state":
+                raise StepError(f"watch.{name}: the backbone 'state' sees and reads nothing; set it to 0")
+        if config.watch.alignment_every or config.watch.rollout_every or config.watch.probe_every:
             from .eval.watchers import make_watch
 
-            watch = make_watch(config.watch, config.eval.exec_horizon)
+            watch = make_watch(config.watch, config.eval.exec_horizon, path, out)
         train_policy(training, path, out, checked=checked, watch=watch)
 
 
@@ -297,6 +302,24 @@ def _as_evaluated(config: EvalConfig, out: Path) -> EvalConfig:
     return replace(config, exec_horizon=had)
 
 
+def probe(
+    config: RunConfig,
+    command: Sequence[str],
+    checkpoints: Sequence[str] | None,
+    store: str | None,
+    page: str | None,
+    record: str | None,
+) -> None:
+    """Check frozen backbones on the frames of a store, and say whether they are worth building on."""
+    out = Path(config.out)
+    path = _existing(store or out / "demonstrations.zarr", "deixis collect")
+    places = list(checkpoints or [str(_existing(out / "policy", "deixis train"))])
+    from .eval.probe.run import run_probe
+
+    found = run_probe(config.probe, places, path, out, Path(page) if page else out / "probe.html")
+    _write_found(found, command, Path(record) if record else out / "probe.json", [config.probe.seed])
+
+
 def diagnose(run: str | None, store: str | None, episodes: str | None, report_file: str | None) -> None:
     """Climb from the recordings to unseen scenes, and say which rung breaks first and why."""
     out = Path(run or RunConfig().out)
@@ -341,8 +364,8 @@ def plan(config: RunConfig, difference: str) -> None:
     show_plan(asked, known_rate(Path(config.out)), config.eval.error_rate)
 
 
-def _write_found(found: dict[str, Any], command: Sequence[str], path: Path) -> None:
-    make_record(path.stem, shlex.join(["deixis", *command]), found, []).write(path)
+def _write_found(found: dict[str, Any], command: Sequence[str], path: Path, seeds: Sequence[int] = ()) -> None:
+    make_record(path.stem, shlex.join(["deixis", *command]), found, seeds).write(path)
     print(f"record: {path}")
 
 

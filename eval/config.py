@@ -83,6 +83,10 @@ class WatchConfig:
         scenes: for these.
         rollout_every: steps between two looks at success; 0 never looks. A head that has not begun to learn acts, too.
         episodes: for these.
+        probe_every: steps between two checks of the backbone by linear probes (`deixis probe`), on a copy of the
+            weights; 0 never looks. The policy that they find best lies in `best_by_probe`, and the user is told where
+            probes fall while the loss does.
+        probe_frames: for these, of the demonstrations.
         share: of the training's time that all looks may take; what would take more is left out.
     """
 
@@ -91,10 +95,14 @@ class WatchConfig:
     scenes: int = 40
     rollout_every: int = 0
     episodes: int = 6
+    probe_every: int = 0
+    probe_frames: int = 2000
     share: float = 0.1
 
     def __post_init__(self) -> None:
-        for name, least in (("alignment_every", 0), ("rollout_every", 0), ("scenes", 2), ("episodes", 1)):
+        wanted = {"alignment_every": 0, "rollout_every": 0, "scenes": 2, "episodes": 1}
+        wanted |= {"probe_every": 0, "probe_frames": 50}
+        for name, least in wanted.items():
             if getattr(self, name) < least:
                 raise ValueError(
                     f"watch.{name}: found {getattr(self, name)}, wanted a whole number of at least {least}"

@@ -24,7 +24,14 @@ from ..policies.policy import Policy
 from .results import EpisodeRecord
 
 
-def make_env(suite: Suite, policy: Policy, **overrides: Any) -> gymnasium.Env:
+class Embodied(Protocol):
+    """What of a policy says which world it is for."""
+
+    cameras: dict[str, tuple[int, int]]
+    spec: EnvSpec
+
+
+def make_env(suite: Suite, policy: Embodied, **overrides: Any) -> gymnasium.Env:
     """The suite's environment with the camera size that the policy was trained on.
 
     Raises ValueError when what it shows or takes differs from what the policy was trained on.
@@ -238,7 +245,7 @@ def build_observation(history: Sequence[Mapping[str, np.ndarray]], instruction: 
     return Observation(images=images, proprio=stacked("proprio"), instruction=[instruction])
 
 
-def _check_match(suite: Suite, found: EnvSpec, policy: Policy) -> None:
+def _check_match(suite: Suite, found: EnvSpec, policy: Embodied) -> None:
     wanted = policy.spec
     available = {camera.name: camera for camera in found.cameras}
     differing = {

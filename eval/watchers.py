@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import numpy as np
 
@@ -16,14 +17,21 @@ from .rollout import make_env, run_episode
 from .scenes import Scenes, gather_scenes
 
 
-def make_watch(config: WatchConfig, exec_horizon: int | None = None) -> Watch | None:
-    """The evaluations that `config` asks for; None where it asks for none."""
+def make_watch(config: WatchConfig, exec_horizon: int | None, store: Path, out: Path) -> Watch | None:
+    """The evaluations that `config` asks for; None where it asks for none.
+
+    store: the demonstrations. out: the run's folder, which gets `best_by_probe`.
+    """
     suite = suite_named(config.suite)
     watchers = []
     if config.alignment_every:
         watchers.append(Watcher("alignment", config.alignment_every, _alignment(suite, config.scenes)))
     if config.rollout_every:
         watchers.append(Watcher("rollout", config.rollout_every, _rollout(suite, config.episodes, exec_horizon)))
+    if config.probe_every:
+        from .probe.watcher import probe_watcher
+
+        watchers.append(probe_watcher(config.probe_every, config.probe_frames, store, out / "best_by_probe"))
     return Watch(watchers, config.share) if watchers else None
 
 

@@ -134,14 +134,20 @@ class ModularBackbone(SeeingBackbone):
             return encoder.see(images).summary
 
     def encode_frames(self, images: Mapping[str, Tensor], texts: TextFeatures, proprio: Tensor) -> Tensor:
-        grids = [self.image_features(i, images[camera]) for i, camera in enumerate(self.cameras)]
+        return self.search(self.look(images), texts, proprio)
+
+    def look(self, images: Mapping[str, Tensor]) -> list[Tensor]:
+        """Single instants {camera: [F, H, W, 3]} as each camera's features [F, h, w, C], whatever is said."""
+        return [self.image_features(i, images[camera]) for i, camera in enumerate(self.cameras)]
+
+    def search(self, grids: Sequence[Tensor], texts: TextFeatures, proprio: Tensor) -> Tensor:
+        """Encoded instants of what `look` gave and the text of each: what that names, and where."""
         return self.grounding.read(grids, self.grounding.ground(grids, texts.roles, proprio))
 
     def point(self, images: Mapping[str, Tensor], texts: TextFeatures, proprio: Tensor) -> Tensor:
         """Where it looks at single instants for what each role of the texts names: [F, cameras, roles, 3], (u, v) in
         [-1, 1], right and down, scaled by how sure it is that it is to be seen, and that."""
-        grids = [self.image_features(i, images[camera]) for i, camera in enumerate(self.cameras)]
-        logits = self.grounding.ground(grids, texts.roles, proprio)
+        logits = self.grounding.ground(self.look(images), texts.roles, proprio)
         return torch.stack([self.grounding.view(i).place(scores) for i, scores in enumerate(logits)], dim=1)
 
     def assemble(self, frames: Tensor, proprio: Tensor, texts: TextFeatures) -> TokenGroup:

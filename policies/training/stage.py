@@ -33,6 +33,8 @@ from .preparation import Prepared
 from .stability import Guard
 from .watch import Watch
 
+SMOOTH = 0.95  # of the loss that looks are held against: what it keeps with every step
+
 
 def step_seed(seed: int, *place: int) -> int:
     """A seed for one place of a run, such as (stage, step); every random choice there derives from it."""
@@ -79,7 +81,7 @@ class Stage:
         if found:
             restore(self.objective, found.model, run.checkpoints.folder)
         self.optimisation = Optimisation(self.objective.parts, options)
-        self.start = 0
+        self.start, self.loss = 0, float("nan")
         if found:
             self.start = found.step
             self.optimisation.restore(found.optimisation, found.step)
@@ -165,6 +167,7 @@ class Stage:
         loss = cast(Tensor, accelerator.reduce(losses.total.detach(), "mean"))
         trouble = self.guard.look(float(loss), float(norm))
         if not trouble:
+            self.loss = SMOOTH * self.loss + (1 - SMOOTH) * float(loss) if self.loss == self.loss else float(loss)
             self.optimizer.step()
             optimisation.update_average()
         self.optimizer.zero_grad(set_to_none=True)
@@ -216,7 +219,11 @@ class Stage:
         try:
             with self.optimisation.averaged():
                 for watcher in due:
-                    run.log.look(self.name, step, run.watch.look(watcher, policy))
+                    values = run.watch.look(watcher, policy)
+                    run.log.look(self.name, step, values)
+                    warning = run.watch.warn(watcher, self.name, values, self.loss)
+                    if warning:
+                        run.log.event(self.name, step, warning)
         finally:
             policy.backbone.bf16 = bf16
             for module, training in modes:

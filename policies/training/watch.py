@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from ..policy import Policy
 
+FALLEN = 0.05  # below the best of a stage: what is looked at varies by less
+
 
 @dataclass(frozen=True)
 class Watcher:
@@ -17,11 +19,13 @@ class Watcher:
         name: what its numbers are filed under.
         every: steps between two looks.
         look: a policy in evaluation mode to named numbers. It must leave the policy as it is.
+        guards: of these the one that should not fall while the loss does; none by default.
     """
 
     name: str
     every: int
     look: Callable[[Policy], Mapping[str, float]]
+    guards: str = ""
 
 
 class Watch:
@@ -50,6 +54,7 @@ class Watch:
         self.spent = 0.0
         self.skipped = {watcher.name: 0 for watcher in self.watchers}
         self._last: dict[str, float] = {}
+        self._best: dict[tuple[str, str], tuple[float, float]] = {}
         self._began = clock()
 
     def due(self, step: int) -> list[Watcher]:
@@ -75,3 +80,18 @@ class Watch:
         self.spent += took
         self._last[watcher.name] = took
         return {**values, f"{watcher.name}/seconds": took}
+
+    def warn(self, watcher: Watcher, stage: str, values: Mapping[str, float], loss: float) -> str | None:
+        """What to tell the user where a number that is guarded has fallen since its best, and the loss, too."""
+        if not watcher.guards:
+            return None
+        name = f"{watcher.name}/{watcher.guards}"
+        value, (best, loss_then) = values[name], self._best.get((watcher.name, stage), (-float("inf"), loss))
+        if value > best:
+            self._best[watcher.name, stage] = value, loss
+        if value >= best - FALLEN or loss >= loss_then:
+            return None
+        return (
+            f"{name} has fallen from {best:.3f} to {value:.3f} while the loss fell from {loss_then:.4g} to {loss:.4g}: "
+            "what is trained no longer serves what is probed"
+        )

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from deixis.cli import main
+from deixis.eval.report.learning_curves import learning_curves
 from deixis.policies.policy import Policy
 from deixis.policies.training.train import train
 from deixis.policies.training.watch import Watch, Watcher
@@ -115,6 +116,7 @@ def test_a_resumed_training_has_each_look_once(toy_store: Path, tmp_path: Path) 
         (["--watch.share", "0"], "watch.share: found 0.0, wanted more than 0"),
         (["--watch.episodes", "0"], "watch.episodes: found 0"),
         (["--watch.rollout_every", "-1"], "watch.rollout_every: found -1"),
+        (["--watch.probe_frames", "10"], "watch.probe_frames: found 10"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(
@@ -133,4 +135,43 @@ def test_what_cannot_be_looked_at_is_refused_before_anything_is_made(
     blind = ["--policy.backbone.kind", "state", "--watch.alignment_every", "5", "--out", str(out)]
     assert main(["train", str(toy_store), *blind]) == 1
     assert "watch.alignment_every: the backbone 'state'" in capsys.readouterr().err
+    blind[2:4] = ["--watch.probe_every", "5"]
+    assert main(["train", str(toy_store), *blind]) == 1
+    assert "watch.probe_every: the backbone 'state'" in capsys.readouterr().err
     assert not (out / "training.jsonl").exists()
+
+
+def test_a_number_that_falls_while_the_loss_does_is_said() -> None:
+    guarded = Watcher("probe", 1, lambda policy: {}, guards="mean")
+    watch = Watch([guarded], 1.0)
+
+    def warned(value: float, loss: float, stage: str = "align") -> str | None:
+        return watch.warn(guarded, stage, {"probe/mean": value}, loss)
+
+    assert warned(0.5, 3.0) is None
+    assert warned(0.6, 2.0) is None, "it rises"
+    assert warned(0.58, 1.5) is None, "that little is noise"
+    told = warned(0.4, 1.0)
+    assert told is not None and "fallen from 0.600 to 0.400" in told and "from 2 to 1" in told
+    assert warned(0.4, 2.5) is None, "the loss rose, too: that is another trouble"
+    assert warned(0.4, 1.0, stage="imitate") is None, "another stage has another loss"
+    assert watch.warn(Watcher("plain", 1, lambda policy: {}), "align", {}, 0.0) is None
+
+
+def test_probes_in_mid_training_are_logged_and_the_best_policy_is_kept(toy_store: Path, tmp_path: Path) -> None:
+    from deixis.eval.probe.watcher import probe_watcher
+
+    best, config = tmp_path / "run" / "best_by_probe", tiny_config()
+    watch = Watch([probe_watcher(2, 60, toy_store, best)], 1.0)
+    plain = Policy.load(train(config, toy_store, tmp_path / "plain"))
+    watched = Policy.load(train(config, toy_store, tmp_path / "run", watch=watch))
+    for name, value in plain.state_dict().items():
+        assert torch.equal(value, watched.state_dict()[name]), name
+    lines = [json.loads(line) for line in (tmp_path / "run" / "evaluations.jsonl").read_text().splitlines()]
+    assert len(lines) == 6
+    looks = [line["evaluations"] for line in lines]
+    assert {"probe/mean", "probe/match", "probe/progress", "probe/next_action", "probe/seconds"} <= set(looks[0])
+    assert looks[0]["probe/mean"] != looks[2]["probe/mean"], "each look sees the weights of its step"
+    assert isinstance(Policy.load(best), Policy)
+    page = learning_curves(tmp_path / "run" / "training.jsonl")
+    assert "probe/mean" in [item["name"] for item in page[0]["curves"]]
