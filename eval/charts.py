@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 from markupsafe import Markup
 
+from .statistics import Proportion
+
 WIDTH, HEIGHT = 340, 190  # user units, about CSS pixels: text stays readable because cards are this wide or wider
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 10, 10, 26
 _LOG_RANGE = 30.0  # largest value over smallest from which a logarithmic axis shows more
@@ -168,6 +170,36 @@ def by_severity(rates: Sequence[float], intervals: Sequence[tuple[float, float]]
         shapes.append(f'<circle class="end" cx="{column(severity):.1f}" cy="{row(rate):.1f}" r="3.5">{title}</circle>')
     said = ", ".join(f"{rate:.0%}" for rate in rates)
     return _svg(shapes, f"{label}: success {said} from severity 0 to {len(rates) - 1}")
+
+
+def scatter(across: Sequence[float], rates: Sequence[Proportion], names: Sequence[str], label: str) -> Markup:
+    """Rates with their intervals against any number, a point for each name."""
+    ticks = nice_ticks(min(across), max(across))
+    low, high = ticks[0], ticks[-1]
+    top = nice_ticks(0.0, max(rate.high for rate in rates))[-1]
+
+    def column(value: float) -> float:
+        return _LEFT + (WIDTH - _LEFT - _RIGHT) * (value - low) / (high - low)
+
+    def row(rate: float) -> float:
+        return HEIGHT - _BOTTOM - (HEIGHT - _TOP - _BOTTOM) * rate / top
+
+    shapes = []
+    for tick in (0.0, top / 2, top):
+        height = f"{row(tick):.1f}"
+        shapes.append(f'<line class="grid" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{height}" y2="{height}"/>')
+        shapes.append(
+            f'<text class="tick" x="{_LEFT - 6}" y="{height}" dy="0.32em" text-anchor="end">{tick:.0%}</text>'
+        )
+    for tick in ticks:
+        shapes.append(
+            f'<text class="tick" x="{column(tick):.1f}" y="{HEIGHT - 8}" text-anchor="middle">{tick:g}</text>'
+        )
+    for value, rate, name in zip(across, rates, names, strict=True):
+        x, title = f"{column(value):.1f}", f"<title>{Markup.escape(name)}: {value:.2f}, {rate.rate:.0%}</title>"
+        shapes.append(f'<line class="interval" x1="{x}" x2="{x}" y1="{row(rate.low):.1f}" y2="{row(rate.high):.1f}"/>')
+        shapes.append(f'<circle class="dot" cx="{x}" cy="{row(rate.rate):.1f}" r="3.5">{title}</circle>')
+    return _svg(shapes, f"{label} of {len(names)}, from {min(across):.2g} to {max(across):.2g}")
 
 
 def _svg(shapes: Sequence[str], description: str) -> Markup:

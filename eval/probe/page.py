@@ -53,6 +53,8 @@ def _shown(check: Check, verdict: Verdict) -> dict[str, Any]:
         "kinds": kinds,
         "tasks": any("tasks" in answer.strict for answer in check.answers.values()),
         "readings": list(dict.fromkeys(r for answer in check.answers.values() for r in answer.by_reading)),
+        "targets": list(check.answers),
+        "skills": {name: f"{answer.skill.value:.2f}" for name, answer in check.answers.items()},
         "rows": [_row(answer, verdict.by_target[name]) for name, answer in check.answers.items()],
     }
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.stats import spearmanr
+from scipy.stats import rankdata
 
+from ..charts import scatter
 from ..statistics import Proportion
 from .check import Check
 
@@ -23,10 +24,12 @@ class Prediction:
     Attributes:
         successes: of the policy on each backbone, by its name.
         correlations: what is said -> (Spearman's correlation, 95% interval).
+        skills: target -> skill on each backbone, in the order of `successes`.
     """
 
     successes: Mapping[str, Proportion]
     correlations: Mapping[str, tuple[float, float, float]]
+    skills: Mapping[str, Sequence[float]]
 
     def shown(self) -> dict[str, Any]:
         """For the page."""
@@ -35,6 +38,11 @@ class Prediction:
             "count": len(self.successes),
             "rollouts": next(iter(self.successes.values())).episodes,
             "rows": [{"name": name, "value": r, "low": low, "high": high} for name, (r, low, high) in ordered],
+            "charts": [
+                (name, scatter(self.skills[name], list(self.successes.values()), list(self.successes), name))
+                for name, _ in ordered
+                if name in self.skills
+            ],
             "successes": [(name, f"{p.rate:.0%} ({p.low:.0%} to {p.high:.0%})") for name, p in self.successes.items()],
         }
 
@@ -60,22 +68,19 @@ def predict(checks: Sequence[Check], successes: Mapping[str, Proportion]) -> Pre
         said[f"{name}_logme"] = np.array([answer.cheap["logme"] for answer in answers])
     said["mean"] = np.mean([said[name] for name in shared], axis=0)
     said["mean_logme"] = np.mean([said[f"{name}_logme"] for name in shared], axis=0)
-    return Prediction(successes, {name: _correlation(values, reached) for name, values in said.items()})
+    correlations = {name: _correlation(values, reached) for name, values in said.items()}
+    return Prediction(successes, correlations, {name: said[name].tolist() for name in shared})
 
 
 def _correlation(one: np.ndarray, other: np.ndarray, seed: int = 0) -> tuple[float, float, float]:
-    """Spearman's correlation, and the percentile interval of resampled pairs."""
-    rng, drawn = np.random.default_rng(seed), []
-    for _ in range(RESAMPLES):
-        rows = rng.integers(len(one), size=len(one))
-        if np.ptp(one[rows]) > 0 and np.ptp(other[rows]) > 0:
-            drawn.append(_spearman(one[rows], other[rows]))
-    constant = not (np.ptp(one) > 0 and np.ptp(other) > 0)
-    value = 0.0 if constant else _spearman(one, other)
-    low, high = np.quantile(drawn, (0.025, 0.975)) if drawn else (-1.0, 1.0)
-    return value, float(low), float(high)
+    """Spearman's correlation, and the percentile interval of resampled pairs; what is constant correlates with none."""
+    rows = np.random.default_rng(seed).integers(len(one), size=(RESAMPLES, len(one)))
+    low, high = np.quantile(_spearman(one[rows], other[rows]), (0.025, 0.975))
+    return float(_spearman(one[None], other[None])[0]), float(low), float(high)
 
 
-def _spearman(one: np.ndarray, other: np.ndarray) -> float:
-    found: Any = spearmanr(one, other)
-    return float(found.statistic)
+def _spearman(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Correlation of the ranks, of each row of [R, N]."""
+    a, b = (rankdata(x, axis=1) - (x.shape[1] + 1) / 2 for x in (one, other))
+    scale = np.sqrt(np.square(a).sum(1) * np.square(b).sum(1))
+    return np.divide((a * b).sum(1), scale, out=np.zeros(len(a)), where=scale > 0)
