@@ -236,11 +236,11 @@ def _cell(name: str, metrics: Mapping[str, float]) -> str:
 
 
 def format_metric(name: str, value: float | None) -> str:
-    """A number as a reader wants it: rates as percentages, seconds with their unit, others with four digits."""
+    """A number as a reader wants it: rates as percentages, correlations not, seconds with their unit, four digits."""
     if value is None:
         return "-"
     words = set(re.split(r"[._]", name))
-    if words & {"rate", "ci95"} and 0 <= value <= 1:
+    if words & {"rate", "ci95"} and "spearman" not in words and 0 <= value <= 1:
         return f"{100 * value:.1f}%"
     text = str(value) if isinstance(value, int) else f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
     return f"{text} s" if "seconds" in words else text
