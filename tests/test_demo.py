@@ -17,6 +17,7 @@ SMALL = ("--config", "smoke", *TRAINING, *LOOKS, *EVALUATION)
 ASKED_FOR = {
     *("policies", "events.jsonl", "collapse.parquet", "collapse.json", "alignment.json", "comparison.parquet"),
     *("comparison.json", "chains.parquet", "chains.json", "attribution.jsonl", "attribution.json", "diagnosis.json"),
+    *("probe.json", "probe.html", "features", "best_by_probe"),
     "episodes.partial.jsonl",  # of an evaluation that was stopped
 }
 

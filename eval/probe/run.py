@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ...datasets.store import TrajectoryStore
+from ...envs.suites import suite_named
 from ..statistics import Proportion
 from .check import Advance, Check, Probing, cameras_for
 from .config import ProbeConfig
@@ -36,6 +37,8 @@ def run_probe(config: ProbeConfig, places: Sequence[str], path: Path, out: Path,
     twice = [place for number, place in enumerate(places) if place in places[:number]]
     if twice:
         raise ValueError(f"checkpoints: found {twice[0]!r} twice, wanted each once")
+    if config.rollouts:
+        suite_named(config.suite)  # a ValueError now, not when all is checked
     torch.set_num_threads(config.threads)
     console, store = Console(), TrajectoryStore.open(path)
     folder = Path(config.features) if config.features else out / "features"
@@ -70,10 +73,11 @@ def record_of(checks: Sequence[tuple[Check, Verdict]], successes: dict[str, Prop
     """The numbers of one check, or of each under its name's last parts."""
     if len(checks) == 1:
         return {**numbers(*checks[0]), **_reached(successes, checks[0][0])}
-    found = {}
-    for check, verdict in checks:
+    found, names = {}, [short(check.name) for check, _ in checks]
+    for (check, verdict), name in zip(checks, names, strict=True):
+        key = name if names.count(name) == 1 else check.name.replace(".", "")
         skills = {name: answer.skill.value for name, answer in check.answers.items()}
-        found[short(check.name)] = {
+        found[key] = {
             **skills,
             "good_signal": int(verdict.verdict == "good signal"),
             **_reached(successes, check),

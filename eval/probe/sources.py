@@ -166,7 +166,7 @@ class PolicySource:
         """Readings of what the layers have given since the last time, and of what is handed on."""
         found: dict[str, Tensor] = {}
         for name, outputs in kept.items():
-            each = [self._readings(name, output) for output in outputs]
+            each = [self._readings(name, output, len(seen)) for output in outputs]
             found |= {key: torch.cat([one[key] for one in each], dim=1) for key in (each[0] if each else ())}
             outputs.clear()
         return {**found, "seen": seen.float().flatten(1)}
@@ -193,7 +193,9 @@ class PolicySource:
         nothing = {c: torch.zeros(1, *self.policy.cameras[c], 3, dtype=torch.uint8) for c in self.cameras}
         return len(self.cameras) * backbone.enter(backbone.look(nothing).flatten(0, 1)).shape[1]
 
-    def _readings(self, name: str, output: Tensor) -> dict[str, Tensor]:
+    def _readings(self, name: str, output: Tensor, count: int) -> dict[str, Tensor]:
+        if output.ndim == 2:  # patches of all images in one sequence, more of them than tokens that are handed on
+            return {f"{name}/pooled": mean_and_peak(output.unflatten(0, (count, -1)).float())}
         if output.ndim == 4:  # convolutions: [B, C, h, w]
             return of_grid(name, output.permute(0, 2, 3, 1))
         if isinstance(self.backbone, LanguageBackbone) and name.startswith("decoder"):

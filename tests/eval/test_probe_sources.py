@@ -11,6 +11,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from deixis.cli import main
+from deixis.datasets.documents import PLACE_TOKENS
 from deixis.datasets.language import TOWARDS
 from deixis.datasets.store import StoreError, TrajectoryStore
 from deixis.envs.collect import collect
@@ -20,6 +21,7 @@ from deixis.eval.probe.features import Features, extract
 from deixis.eval.probe.frames import FrameBatch, Frames
 from deixis.eval.probe.frozen import CHUNK, chunks
 from deixis.eval.probe.labels import make_targets, told_targets
+from deixis.eval.probe.run import short
 from deixis.eval.probe.sources import PolicySource, open_source
 from deixis.policies.policy import Policy
 
@@ -60,6 +62,60 @@ def test_the_last_reading_is_what_the_head_is_given(policy_folder: Path, frames:
         grids = backbone.look({camera: torch.from_numpy(x) for camera, x in batch.images.items()})
     assert read["image.1/pooled"].shape == (6, 2 * sum(grid.shape[-1] for grid in grids))
     assert read["image.0/places"].shape == (6, 16 * sum(grid.shape[-1] for grid in grids))
+
+
+def smallest(kind: str, vision: str) -> Any:
+    """A backbone of this route with this image encoder."""
+    from deixis.policies.config import BackboneConfig, CodebookConfig, DecoderConfig, VisionConfig
+
+    return BackboneConfig(
+        kind=kind,  # type: ignore[arg-type]
+        vision=VisionConfig(kind=vision, patch=8, width=16, layers=2, heads=2),  # type: ignore[arg-type]
+        decoder=DecoderConfig(width=16, layers=2, heads=2, readouts=2),
+        codebook=CodebookConfig(codes=16, width=8),
+        width=16,
+        image_channels=8,
+        text_width=16,
+        text_layers=1,
+        text_heads=2,
+        grounding_width=8,
+        key_points=2,
+    )
+
+
+ROUTES = [("modular", k) for k in ("conv", "clip", "siglip", "dinov2", "packed")]
+ROUTES += [("compositional", "conv"), ("compositional", "clip"), ("compositional", "packed"), ("fusion", "conv")]
+
+
+@pytest.mark.parametrize(("kind", "vision"), ROUTES)
+def test_every_route_and_image_encoder_is_read_the_same_alone_and_together(
+    kind: str, vision: str, frames: Frames
+) -> None:
+    from deixis.datasets.normalisation import MinMaxNormaliser
+    from deixis.policies.backbones.tokenizer import END, TextTokenizer
+    from deixis.policies.config import HeadConfig, PolicyConfig
+
+    spec = frames.store.env_spec
+    limits = [MinMaxNormaliser(np.full(n, -3.0), np.full(n, 3.0)) for n in (spec.proprio.dim, spec.action.dim)]
+    tokenizer = TextTokenizer.train(frames.texts, 300, 64, [END, *PLACE_TOKENS])
+    head = HeadConfig(kind="regression", context_width=16, denoiser_width=16, denoiser_blocks=1)
+    config = PolicyConfig(smallest(kind, vision), head)
+    source = PolicySource(Policy(config, spec, ("front", "wrist"), limits[0], limits[1], tokenizer), "small")
+    batch = batch_of(frames, 4)
+    read = source.read(batch)
+    names = [name.partition("/")[0] for name in read]
+    layers = {"conv": 2 if kind == "modular" else 0}.get(vision, 2) if kind != "fusion" else 0
+    assert len({name for name in names if name.startswith(("image", "vision"))}) >= layers
+    assert len({name for name in names if name.startswith("decoder")}) == (0 if kind == "modular" else 2)
+    assert all(torch.isfinite(values).all() and values.shape[0] == 4 for values in read.values())
+    assert {name for name in read if name.startswith("told:")} == {f"told:{n}" for n in read if source.worded(n)}
+    for row in (0, 3):
+        images = {camera: x[row : row + 1] for camera, x in batch.images.items()}
+        told = batch.told[row : row + 1]
+        alone = source.read(FrameBatch(images, batch.proprio[row : row + 1], batch.texts[row : row + 1], told))
+        for name, values in alone.items():
+            torch.testing.assert_close(values[0], read[name][row], rtol=1e-3, atol=1e-4, msg=name)
+    torch.testing.assert_close(read["seen"], encoded(source.policy, batch, batch.texts).flatten(1).float())
 
 
 def test_random_and_disturbed_weights_are_other_ones_and_the_same_again(policy_folder: Path, frames: Frames) -> None:
@@ -388,6 +444,13 @@ def test_the_command_judges_policies_on_frozen_backbones(
     capsys.readouterr()
     assert main(["probe", places[0], *arguments[1:]]) == 1
     assert "twice, wanted each once" in capsys.readouterr().err
+
+
+def test_names_in_records_say_which_backbone_it_was() -> None:
+    assert short("runs/demo/policy") == "demo"
+    assert short("runs/demo/policy+noise0.3") == "demo+noise03"
+    assert short("../runs/alignment/both-0/policy") == "alignment/both-0"
+    assert short("facebook/dinov2-small") == "facebook/dinov2-small"
 
 
 def test_the_backbone_of_a_policy_in_training_stays_as_it_is(policy_folder: Path) -> None:
