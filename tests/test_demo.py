@@ -12,7 +12,18 @@ from deixis.run_steps import PRODUCTS
 
 TRAINING = ("--align.steps", "10", "--imitate.steps", "10", "--threads", "1")
 EVALUATION = ("--eval.episodes", "3", "--eval.control_episodes", "3", "--eval.videos", "1")
-LOOKS = ("--watch.alignment_every", "5", "--watch.scenes", "4", "--watch.rollout_every", "10", "--watch.episodes", "1")
+LOOKS = (
+    "--watch.share",
+    "1",
+    "--watch.alignment_every",
+    "5",
+    "--watch.scenes",
+    "4",
+    "--watch.rollout_every",
+    "10",
+    "--watch.episodes",
+    "1",
+)
 SMALL = ("--config", "smoke", *TRAINING, *LOOKS, *EVALUATION)
 ASKED_FOR = {
     *("policies", "events.jsonl", "collapse.parquet", "collapse.json", "alignment.json", "comparison.parquet"),
