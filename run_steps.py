@@ -331,7 +331,8 @@ def diagnose(run: str | None, store: str | None, episodes: str | None, report_fi
     from .datasets.store import TrajectoryStore
     from .envs.suites import suite_named
     from .eval.diagnosis import diagnose_saved
-    from .eval.diagnosis.show import progress, show_diagnosis
+    from .eval.diagnosis.show import show_diagnosis
+    from .eval.progress import progress
     from .eval.provenance import policy_hash
 
     opened, written = TrajectoryStore.open(path), written_sections(out / "config.yaml")

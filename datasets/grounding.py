@@ -118,20 +118,34 @@ def _take(store: TrajectoryStore, name: str, chosen: list[int], rows_at: Any) ->
     return store.read_all(name, chosen).values[rows]
 
 
-def _exact_rows(
-    store: TrajectoryStore, name: str, chosen: list[int], wanted: np.ndarray, owners: np.ndarray
-) -> np.ndarray:
-    """Rows of stream `name` (episodes joined) whose stamps are exactly `wanted`, each in its own episode."""
+def rows_at(
+    store: TrajectoryStore, name: str, chosen: Sequence[int], wanted: np.ndarray, owners: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of stream `name` (the chosen episodes joined) at stamps [N], each in its own episode, and which of them are
+    exactly then, int64 and bool [N]; others are the next later row, or the last.
+
+    owners: of each stamp, the position of its episode in `chosen`.
+    """
     stamps, offsets = store.stamps(name, chosen), store.offsets(name, chosen)
-    rows = np.empty(len(wanted), np.int64)
-    for position, index in enumerate(chosen):
+    rows, exact = np.empty(len(wanted), np.int64), np.empty(len(wanted), bool)
+    for position in range(len(chosen)):
         of_episode = owners == position
         seen, at = stamps[offsets[position] : offsets[position + 1]], wanted[of_episode]
         local = np.minimum(np.searchsorted(seen, at), len(seen) - 1)
-        if (wrong := np.flatnonzero(seen[local] != at)).size:
-            raise StoreError(
-                f"{store.path}, episode {index}, stream {name!r}: found no row at {at[wrong[0]]} ns, wanted one "
-                f"exactly there, where segmentation row {wrong[0]} was taken; take segmentations at control stamps"
-            )
-        rows[of_episode] = local + offsets[position]
+        rows[of_episode], exact[of_episode] = local + offsets[position], seen[local] == at
+    return rows, exact
+
+
+def _exact_rows(
+    store: TrajectoryStore, name: str, chosen: list[int], wanted: np.ndarray, owners: np.ndarray
+) -> np.ndarray:
+    """The rows of `rows_at`; StoreError where one is not exact."""
+    rows, exact = rows_at(store, name, chosen, wanted, owners)
+    if not exact.all():
+        wrong = int(np.flatnonzero(~exact)[0])
+        number = wrong - int(np.searchsorted(owners, owners[wrong]))
+        raise StoreError(
+            f"{store.path}, episode {chosen[owners[wrong]]}, stream {name!r}: found no row at {wanted[wrong]} ns, "
+            f"wanted one exactly there, where segmentation row {number} was taken; take segmentations at control stamps"
+        )
     return rows

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -23,6 +24,14 @@ def tabletop_spec() -> EnvSpec:
     spec = env.env_spec  # pyright: ignore[reportAttributeAccessIssue]
     env.close()
     return spec
+
+
+def policy_or_untrained(folder: str | None, texts: tuple[str, ...]) -> Policy:
+    """The policy in a folder; without one, one with the demo's head and a tokenizer that has seen these texts."""
+    from ...policies.config import HeadConfig
+    from ...policies.policy import Policy
+
+    return untrained_policy(HeadConfig(kind="regression"), texts) if folder is None else Policy.load(Path(folder))
 
 
 @cache

@@ -7,7 +7,6 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -64,17 +63,12 @@ def run(policy: str | None = None) -> dict[str, float]:
 
 
 def _policy(folder: str | None) -> Policy:
-    if folder is not None:
-        from ...policies.policy import Policy
-
-        return Policy.load(Path(folder))
     from ...envs.tabletop.goals import all_goals
     from ...envs.tabletop.grammar import instructions
-    from ...policies.config import HeadConfig
-    from ._untrained import untrained_policy
+    from ._untrained import policy_or_untrained
 
     texts = tuple(text for goal in all_goals() if goal.verb == "lift" for text in instructions(goal))
-    return untrained_policy(HeadConfig(kind="regression"), texts)
+    return policy_or_untrained(folder, texts)
 
 
 def _bare(env: Any, policy: Policy, suite: Suite, task: str, index: int) -> tuple[int, bool]:

@@ -6,10 +6,6 @@ import statistics
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from ..probe.sources import PolicySource
 
 EPISODES, TURNS = 60, 5
 
@@ -32,9 +28,11 @@ def run(policy: str | None = None) -> dict[str, float]:
     from ..probe.config import ProbeConfig
     from ..probe.features import extract
     from ..probe.frames import Frames
+    from ..probe.sources import PolicySource
+    from ._untrained import policy_or_untrained
 
     torch.set_num_threads(1)
-    source = _source(policy)
+    source = PolicySource(policy_or_untrained(policy, ("lift the red cube",)), policy or "untrained")
     size = next(iter(source.policy.cameras.values()))[0]
     with TemporaryDirectory(prefix="deixis-bench-") as folder:
         root = Path(folder)
@@ -68,14 +66,3 @@ def run(policy: str | None = None) -> dict[str, float]:
         "frames": len(frames),
         "bytes_per_frame": kept / len(frames),
     }
-
-
-def _source(folder: str | None) -> PolicySource:
-    from ...policies.config import HeadConfig
-    from ...policies.policy import Policy
-    from ..probe.sources import PolicySource
-    from ._untrained import untrained_policy
-
-    if folder is not None:
-        return PolicySource(Policy.load(Path(folder)), folder)
-    return PolicySource(untrained_policy(HeadConfig(kind="regression")), "untrained")

@@ -1,33 +1,14 @@
-"""A diagnosis on the console: progress while the ladder is climbed, and the ladder with its first broken rung."""
+"""A diagnosis on the console: the ladder with its first broken rung."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from . import Diagnosis
 
 _MARKS = {True: "[green]holds[/]", False: "[red]breaks[/]", None: "-"}
-
-
-@contextmanager
-def progress(console: Console) -> Iterator[Callable[[str, int, int], None]]:
-    """A bar for what is being done; yields what to call with it, how often it was done, and how often it will be."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console) as bar:
-        task = bar.add_task("", total=None)
-
-        def advance(what: str, done: int, wanted: int) -> None:
-            if not done:
-                bar.reset(task)
-            bar.update(task, description=what, completed=done, total=wanted)
-
-        yield advance
 
 
 def show_diagnosis(found: Diagnosis, console: Console | None = None) -> None:

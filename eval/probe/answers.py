@@ -52,7 +52,6 @@ class Answer:
 
     target: str
     kind: str
-    columns: tuple[str, ...]
     reading: str
     score: Score
     chance: Score

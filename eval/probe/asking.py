@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 from torch import Tensor
@@ -22,6 +22,7 @@ SHUFFLES = 4
 CURVE_FOLDS = 2  # of five: a curve has many points, and what is compared has the same folds
 
 Kinds = Mapping[str, Mapping[str, Tensor]]
+Found = TypeVar("Found")
 
 
 class Asking:
@@ -35,7 +36,7 @@ class Asking:
         seed: of shuffled labels and two-layer probes.
 
     Attributes:
-        best: kind of features -> target -> where it is best read.
+        best: kind of features -> the reading at which each target is best read, [T].
     """
 
     def __init__(
@@ -70,7 +71,6 @@ class Asking:
             found[target.name] = Answer(
                 target=target.name,
                 kind=target.kind,
-                columns=target.columns,
                 reading=self.best[BACKBONE][place],
                 score=score(target, linear[BACKBONE], self.blocks),
                 chance=self.chances[place],
@@ -98,11 +98,14 @@ class Asking:
         """What probes predict for one of the targets [F, K]."""
         return columns(fitted.predicted[level], self.targets, place)
 
-    def _fits(self, kind: str, split: Split, **options: Any) -> list[Fitted]:
-        """Probes of each target where it is best read; those of one reading together."""
-        readings = dict.fromkeys(self.best[kind])
-        fits = {r: fit(self.kinds[kind][r], self.targets, split, self.usable, **options) for r in readings}
-        return [fits[reading] for reading in self.best[kind]]
+    def _where_best(self, compute: Callable[[Tensor], Found], kind: str = BACKBONE) -> list[Found]:
+        """What is computed of the features that each target is best read from, once for each reading, [T]."""
+        found = {reading: compute(self.kinds[kind][reading]) for reading in dict.fromkeys(self.best[kind])}
+        return [found[reading] for reading in self.best[kind]]
+
+    def _fits(self, kind: str, split: Split, folds: int | None = None) -> list[Fitted]:
+        """Probes for all targets where each is best read."""
+        return self._where_best(lambda x: fit(x, self.targets, split, self.usable, folds=folds), kind)
 
     def _held_out(self, split: Split) -> dict[str, list[Score]]:
         """Skills by kind of features and target on a stricter split; beyond that by scenes the backbone's alone."""
@@ -117,11 +120,9 @@ class Asking:
         rng, count = np.random.default_rng([self.seed, 5]), len(self.targets)
         asked = [*self.targets, *(shuffled(target, rng) for _ in range(SHUFFLES) for target in self.targets)]
         masters = [*range(count)] * (1 + SHUFFLES)
-        readings, features = dict.fromkeys(self.best[BACKBONE]), self.kinds[BACKBONE]
-        fits = {r: fit(features[r], asked, self.whole, self.usable, masters) for r in readings}
         found = []
-        for place, reading in enumerate(self.best[BACKBONE]):
-            drawn = (columns(fits[reading].predicted[-1], asked, place + n * count) for n in range(1, 1 + SHUFFLES))
+        for place, fitted in enumerate(self._where_best(lambda x: fit(x, asked, self.whole, self.usable, masters))):
+            drawn = (columns(fitted.predicted[-1], asked, place + n * count) for n in range(1, 1 + SHUFFLES))
             found.append(mean_of([self._skill(place, predicted) for predicted in drawn]))
         return found
 
@@ -152,9 +153,8 @@ class Asking:
 
     def _cheap(self) -> list[dict[str, float]]:
         """LogME and the like of each target where it is best read."""
-        readings, features = dict.fromkeys(self.best[BACKBONE]), self.kinds[BACKBONE]
-        scores = {r: transfer_scores(features[r], self.targets, self.usable) for r in readings}
-        return [scores[reading][place] for place, reading in enumerate(self.best[BACKBONE])]
+        found = self._where_best(lambda x: transfer_scores(x, self.targets, self.usable))
+        return [scores[place] for place, scores in enumerate(found)]
 
 
 def without_levels(split: Split) -> Split:

@@ -7,18 +7,19 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from torch import Tensor
 
 from ...datasets.store import TrajectoryStore
 from .answers import Answer
-from .asking import BACKBONE, Asking, columns, together, without_levels
+from .asking import BACKBONE, Asking, columns, together
 from .features import Features, Pixels, extract, narrowed
 from .frames import Frames
 from .labels import Target, make_targets, told_targets
 from .ridge import fit, standardised
 from .scores import chance, score
 from .sources import Source
-from .splits import blocks_of, make_splits
+from .splits import Split, blocks_of, make_splits
 
 RANDOM_WEIGHTS = "random weights"
 POSSIBLE = (
@@ -107,12 +108,12 @@ def readings_of(features: Features, told: bool = False) -> dict[str, Tensor]:
     return {name: standardised(narrowed(features.read(name, told))) for name in names}
 
 
-def quick_skills(frames: Frames, asked: Sequence[tuple[Sequence[Target], Tensor | None]]) -> dict[str, float]:
+def quick_skills(split: Split, asked: Sequence[tuple[Sequence[Target], Tensor | None]]) -> dict[str, float]:
     """The skill of a linear probe for each target, without baselines or intervals.
 
     asked: targets, and the features [F, D] that they are read from; None asks nothing.
     """
-    split, blocks, skills = without_levels(make_splits(frames)[0]), blocks_of(frames), {}
+    alike, skills = np.zeros_like(split.outer), {}
     for targets, features in asked:
         if features is None:
             continue
@@ -120,8 +121,8 @@ def quick_skills(frames: Frames, asked: Sequence[tuple[Sequence[Target], Tensor 
         for group in together(targets):
             predicted = fit(values, group, split, group[0].known).predicted[-1]
             for place, target in enumerate(group):
-                found = score(target, columns(predicted, group, place), blocks)
-                skills[target.name] = found.over(chance(target, blocks)).value
+                found = score(target, columns(predicted, group, place), alike)
+                skills[target.name] = found.over(chance(target, alike)).value
     return skills
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -81,10 +81,10 @@ def extract(
     return Features(place, time.perf_counter() - began)
 
 
-def read_last(source: Source, frames: Frames, told: bool) -> tuple[Tensor, Tensor | None]:
-    """What a backbone hands on of all frames [F, D], and the same with the texts `Frames.told`; nothing is kept."""
+def read_last(source: Source, batches: Iterable[FrameBatch]) -> tuple[Tensor, Tensor | None]:
+    """What a backbone hands on of all frames [F, D], and the same with what else they are told; nothing is kept."""
     own, other = [], []
-    for batch in frames.batches(told):
+    for batch in batches:
         found = source.read(batch)
         last = [name for name in found if not name.startswith(TOLD)][-1]
         own.append(found[last])

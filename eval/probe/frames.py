@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from ...datasets.grounding import rows_at
+from ...datasets.spec import ACTION_STREAM
 from ...datasets.store import StoreError, TrajectoryStore
 from ...datasets.windows import WindowDataset, WindowSpec
 from .config import ProbeConfig
@@ -39,6 +41,7 @@ class Frames:
     Attributes:
         episode: of each frame, its number in the store, int64 [F].
         t: its action row, int64 [F].
+        owner: the place of its episode in `episodes`, which are sorted, int64 [F].
         length: action rows of its episode, int64 [F].
         scene: equal numbers where two episodes show the same scene, int64 [F].
         task: equal numbers where two episodes have the same task, int64 [F]; all 0 where the store tells none.
@@ -70,6 +73,7 @@ class Frames:
         self._windows, self._rows = windows, rows
         numbers = windows.numbers(rows)
         self.episode, self.t = windows.episode[rows], windows.t[rows]
+        self.owner = np.searchsorted(chosen, self.episode)
         self.proprio, self.actions = numbers["proprio"][:, 0], numbers["actions"][:, 0]
         self.texts: list[str] = numbers["instruction"]
         self.infos: dict[int, dict[str, Any]] = {index: store.episode_info(index) for index in chosen}
@@ -82,11 +86,6 @@ class Frames:
     def __len__(self) -> int:
         return len(self.t)
 
-    @property
-    def owner(self) -> np.ndarray:
-        """The place of each frame's episode in `episodes`, int64 [F]."""
-        return np.searchsorted(np.array(self.episodes), self.episode)
-
     def batches(self, told: bool = False) -> Iterator[FrameBatch]:
         """All frames in order; told: with those other texts, too."""
         for start in range(0, len(self), BATCH):
@@ -98,19 +97,10 @@ class Frames:
 
     def stream(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         """What a stream says at each frame [F, ...], and where it says it of that very instant, bool [F]."""
-        chosen = list(self.episodes)
-        values, stamps = self.store.read_all(name, chosen).values, self.store.stamps(name, chosen)
-        offsets = self.store.offsets(name, chosen)
-        controls, starts = self.store.stamps("action", chosen), self.store.offsets("action", chosen)
-        place = {index: number for number, index in enumerate(chosen)}
-        rows, exact = np.zeros(len(self), np.int64), np.zeros(len(self), bool)
-        for index in chosen:
-            number, of = place[index], np.flatnonzero(self.episode == index)
-            seen = stamps[offsets[number] : offsets[number + 1]]
-            wanted = controls[starts[number] + self.t[of]]
-            local = np.minimum(np.searchsorted(seen, wanted), len(seen) - 1)
-            rows[of], exact[of] = offsets[number] + local, seen[local] == wanted
-        return values[rows], exact
+        starts = self.store.offsets(ACTION_STREAM, self.episodes)[self.owner]
+        wanted = self.store.stamps(ACTION_STREAM, self.episodes)[starts + self.t]
+        rows, exact = rows_at(self.store, name, self.episodes, wanted, self.owner)
+        return self.store.read_all(name, self.episodes).values[rows], exact
 
     @cached_property
     def digest(self) -> str:
@@ -124,8 +114,7 @@ class Frames:
 
     def _tell(self, rng: np.random.Generator) -> tuple[list[str], list[str]]:
         """Texts and what they name, for every frame; see the attributes `told` and `named`."""
-        chosen = list(self.episodes)
-        texts, named = {}, {}
+        chosen, texts, named = self.episodes, {}, {}
         for index in chosen:
             info = self.infos[index]
             meta, there = info["meta"], {str(item["name"]) for item in info["meta"].get("scene", [])}

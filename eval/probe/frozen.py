@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -26,7 +26,7 @@ from ...policies.interfaces import Generators, Observation
 from ..rollout import Player, make_env
 from ..statistics import Proportion, proportion
 from .config import ProbeConfig
-from .features import extract
+from .features import Advance, extract
 from .frames import FrameBatch, Frames
 from .sources import Source
 
@@ -40,16 +40,15 @@ class FrozenPolicy(nn.Module):
 
     Args:
         source: the backbone. reading: which of its readings is seen.
-        frames: whose features it learns from. features: these, float32 [F, D].
+        frames: that it learns from. seen: their features and proprioception, float32 [F, D + P].
     """
 
-    def __init__(self, source: Source, reading: str, frames: Frames, features: np.ndarray) -> None:
+    def __init__(self, source: Source, reading: str, frames: Frames, seen: Tensor) -> None:
         super().__init__()
         spec = frames.store.env_spec
         self.source, self.reading, self.spec = source, reading, spec
         self.cameras = {name: (spec.camera(name).height, spec.camera(name).width) for name in frames.cameras}
         self.config = PolicyConfig(obs_horizon=1, action_horizon=CHUNK, exec_horizon=EXECUTED)
-        seen = torch.from_numpy(np.concatenate([features, frames.proprio], 1))
         self.register_buffer("mean", seen.mean(0))
         self.register_buffer("scale", seen.std(0).clamp_min(_LEAST))
         self.mean: Tensor
@@ -82,8 +81,8 @@ def train_frozen(source: Source, frames: Frames, folder: Path, seed: int) -> Fro
     features = extract(source, frames, folder)
     reading = features.names[-1]
     torch.manual_seed(seed)
-    policy = FrozenPolicy(source, reading, frames, np.array(features.read(reading)))
     seen = torch.from_numpy(np.concatenate([features.read(reading), frames.proprio], 1))
+    policy = FrozenPolicy(source, reading, frames, seen)
     actions, is_pad = chunks(frames)
     wanted, kept = policy.actions.normalise(torch.from_numpy(actions)), torch.from_numpy(~is_pad)[..., None].float()
     optimizer = torch.optim.AdamW(policy.network.parameters(), RATE, weight_decay=DECAY)
@@ -114,7 +113,7 @@ def judge_frozen(
     cameras: tuple[str, ...],
     config: ProbeConfig,
     folder: Path,
-    advance: Callable[[int, int], None] | None = None,
+    advance: Advance | None = None,
 ) -> Proportion:
     """Success of a policy on a frozen backbone, over `config.rollouts` episodes; known again from `folder`.
 

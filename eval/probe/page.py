@@ -10,6 +10,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from ...datasets.atomic import write_text
@@ -124,7 +125,7 @@ def learning_curve(curves: Mapping[str, Curve], label: str) -> Markup:
 def show_check(check: Check, verdict: Verdict, console: Console) -> None:
     """The check on the screen: the verdict, a row for each target, and what to look at next."""
     colour = {GOOD: "green", BAD: "red", UNSURE: "yellow"}
-    table = Table(title=f"{check.name}: [{colour[verdict.verdict]}]{verdict.verdict}[/]", title_style="bold")
+    table = Table(title=f"{escape(check.name)}: [{colour[verdict.verdict]}]{verdict.verdict}[/]", title_style="bold")
     for name in ("target", "metric", "score", "skill", "best baseline", "gain", "shuffled", "read at", ""):
         table.add_column(name, justify="left" if name in ("target", "metric", "read at", "") else "right")
     for name, answer in check.answers.items():

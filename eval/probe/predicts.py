@@ -56,7 +56,7 @@ class Prediction:
 
 
 def predict(checks: Sequence[Check], successes: Mapping[str, Proportion]) -> Prediction | None:
-    """Correlations of each target's skill, gain and LogME with success; None for fewer than `LEAST` backbones."""
+    """Correlations of each target's skill and LogME with success; None for fewer than `LEAST` backbones."""
     if len(checks) < LEAST:
         return None
     reached = np.array([successes[check.name].rate for check in checks])

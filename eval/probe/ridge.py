@@ -150,7 +150,8 @@ def fit(
             probe = _solve(learned, features[choose], columns, choose, masters or range(len(targets)))
             predicted[level, test] = probe(features[test])
             samples[level] += learned.count / len(taken)
-            coder.code(train[level_of == 0] if level == 0 else None, None, None)
+            if level == 0:
+                coder.code(train[level_of == 0])
             following = train[level_of == level + 1]
             coder.code(following, probe(features[following]), probe.deviation)
         chosen.append(probe.error)
@@ -225,9 +226,9 @@ class _Coder:
         """Bits a label [T]."""
         return self.total / np.maximum(1, self.number)
 
-    def code(self, rows: Tensor | None, predicted: Tensor | None, deviation: Tensor | None) -> None:
+    def code(self, rows: Tensor, predicted: Tensor | None = None, deviation: Tensor | None = None) -> None:
         """Code these frames [N] by predictions [N, K] and their usual error [K]; without any, nothing is saved."""
-        if rows is None or not len(rows):
+        if not len(rows):
             return
         columns = self.columns
         values, counts = columns.values[rows], columns.counts[rows]

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ...datasets.store import TrajectoryStore
 from ...envs.suites import suite_named
+from ..progress import progress
 from ..statistics import Proportion
-from .check import Advance, Check, Probing, cameras_for
+from .check import Check, Probing, cameras_for
 from .config import ProbeConfig
 from .frames import Frames
 from .frozen import judge_frozen
@@ -97,16 +96,3 @@ def short(name: str) -> str:
 def _reached(successes: dict[str, Proportion], check: Check) -> dict[str, Any]:
     found = successes.get(check.name)
     return {} if found is None else {"success_rate": found.rate, "success_rate_ci95": [found.low, found.high]}
-
-
-@contextmanager
-def progress(console: Console) -> Iterator[Advance]:
-    """A bar that says what is done; yields what to call with (what, done, wanted)."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("", total=None)
-
-        def advance(what: str, done: int, wanted: int) -> None:
-            bar.update(task, description=what, completed=done, total=wanted)
-
-        yield advance

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -175,8 +174,7 @@ class PolicySource:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(RANDOM + seed)
             of = self.policy
-            config = replace(of.config, backbone=of.config.backbone)
-            fresh = Policy(config, of.spec, self.cameras, of.proprio_normaliser, of.action_normaliser, of.tokenizer)
+            fresh = Policy(of.config, of.spec, self.cameras, of.proprio_normaliser, of.action_normaliser, of.tokenizer)
         return PolicySource(fresh, f"{self.name} with random weights")
 
     def disturbed(self, share: float, seed: int) -> PolicySource:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ...policies.backbones import library
 from ...policies.backbones.image import mean_and_peak
 from ...policies.backbones.vision import IMAGENET, Pixels
 from .frames import FrameBatch
@@ -48,16 +49,9 @@ class TransformersSource:
             FileNotFoundError: there is nothing of that name.
             ValueError: what is there does not see, or lacks what turns pictures or texts into its inputs.
         """
-        from transformers import AutoConfig
-
-        try:
-            config = AutoConfig.from_pretrained(place, trust_remote_code=False)
-        except (OSError, ValueError) as error:
-            looked = "a policy folder (spec.json), or " if Path(place).is_dir() else ""
-            raise FileNotFoundError(
-                f"{place}: found nothing to probe, wanted {looked}a folder of transformers with config.json and "
-                f"model.safetensors, or a name on the hub ({str(error).splitlines()[0]})"
-            ) from error
+        looked = "a policy folder (spec.json), or " if Path(place).is_dir() else ""
+        wanted = f"{looked}a folder of transformers with config.json and model.safetensors"
+        config = library.options(place, f"{place}: found nothing to probe, wanted {wanted}")
         kind = _kind(config)
         if kind is None:
             raise ValueError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from .answers import Answer
@@ -59,7 +59,7 @@ def judge_target(answer: Answer) -> str:
     return UNSURE
 
 
-def _advice(check: Check, by_target: Mapping[str, str]):
+def _advice(check: Check, by_target: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """What to look at next, from how the numbers lie to each other."""
     answers = check.answers
     leaks = [n for n, a in answers.items() if _clearly_above(a, a.strict["scenes"].value)]

@@ -164,15 +164,8 @@ def _encoder_options(field: str, encoder: VisionConfig | TextConfig, types: Mapp
 
 
 def _options(place: str, field: str) -> Any:
-    from transformers import AutoConfig
-
-    try:
-        return AutoConfig.from_pretrained(place, trust_remote_code=False)
-    except (OSError, ValueError) as error:
-        raise FileNotFoundError(
-            f"{field}: found nothing to load at {place!r}, wanted a folder with config.json and model.safetensors, or "
-            f"a name on the hub ({str(error).splitlines()[0]})"
-        ) from error
+    wanted = "a folder with config.json and model.safetensors"
+    return library.options(place, f"{field}: found nothing to load at {place!r}, wanted {wanted}")
 
 
 def _as_text(options: Any) -> str:
