@@ -130,12 +130,17 @@ class ProprioSpec:
 
 @dataclass(frozen=True)
 class EnvSpec:
-    """What a policy must know of an environment: cameras, proprioception and actions. `env_id` is its Gymnasium id."""
+    """What a policy must know of an environment: cameras, proprioception and actions.
+
+    env_id: its Gymnasium id. look: how its pictures are drawn, where that can be chosen: a policy is judged by pictures
+    that look as those it learned from.
+    """
 
     env_id: str
     cameras: tuple[CameraSpec, ...]
     proprio: ProprioSpec
     action: ActionSpec
+    look: str = ""
 
     def __post_init__(self) -> None:
         if not isinstance(self.env_id, str) or not self.env_id:
@@ -167,7 +172,11 @@ class EnvSpec:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> EnvSpec:
         """Inverse of `to_dict`. Raises SpecError on a missing, unknown or malformed field."""
+        if isinstance(data, Mapping) and "look" not in data:  # there was nothing to choose when it was written
+            data = {**data, "look": ""}
         values = checked_fields(cls, data)
+        if not isinstance(values["look"], str):
+            raise SpecError(f"EnvSpec.look: found {values['look']!r}, wanted a string")
         if not isinstance(values["cameras"], Sequence) or isinstance(values["cameras"], str):
             raise SpecError(f"EnvSpec.cameras: found {values['cameras']!r}, wanted a list of cameras")
         return cls(
@@ -175,6 +184,7 @@ class EnvSpec:
             cameras=tuple(CameraSpec.from_dict(camera) for camera in values["cameras"]),
             proprio=ProprioSpec.from_dict(values["proprio"]),
             action=ActionSpec.from_dict(values["action"]),
+            look=values["look"],
         )
 
 

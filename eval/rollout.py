@@ -251,6 +251,7 @@ def _check_match(suite: Suite, found: EnvSpec, policy: Embodied) -> None:
     differing = {
         "action": (found.action, wanted.action),
         "proprio": (found.proprio, wanted.proprio),
+        **({"look": (found.look, wanted.look)} if policy.cameras else {}),
         **{f"camera {name!r}": (available.get(name), wanted.camera(name)) for name in policy.cameras},
     }
     for name, (has, needs) in differing.items():

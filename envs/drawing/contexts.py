@@ -1,0 +1,80 @@
+"""OpenGL contexts of a thread: one for all that it draws, and in it what was uploaded of each model.
+
+What is uploaded (meshes, textures) belongs to a model's assets, not to the model: scenes whose assets are equal share
+it, so that a reset which builds its model anew costs no upload. A context belongs to its thread, so an environment
+draws in the one that reset it.
+"""
+
+from __future__ import annotations
+
+import atexit
+import hashlib
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+
+from ..rendering_backend import RenderingError, select_backend
+
+_BACKEND = select_backend()  # before mujoco is imported
+
+import mujoco  # noqa: E402  (MUJOCO_GL must be set before mujoco is imported)
+
+_KEPT = 24  # models whose assets stay uploaded, some 20 MB each
+LARGEST = 1280  # pixels: of all pictures of one pass, side by side
+
+
+class _Contexts:
+    """What one thread has uploaded, the least recently used first."""
+
+    def __init__(self) -> None:
+        self.gl = mujoco.GLContext(LARGEST, LARGEST)
+        self.gl.make_current()
+        self.of_assets: OrderedDict[str, mujoco.MjrContext] = OrderedDict()
+
+
+_of_thread = threading.local()
+_making = threading.Lock()  # MuJoCo opens the display and looks up OpenGL's functions for the whole process
+
+
+def context(key: str, make_model: Callable[[], mujoco.MjModel]) -> mujoco.MjrContext:
+    """The context of the assets named `key`, with what `make_model` gives uploaded where it is not yet."""
+    if not hasattr(_of_thread, "contexts"):
+        with _making:
+            _of_thread.contexts = _Contexts()
+            # Of the main thread, at exit: before the display is closed, which MuJoCo registered just now.
+            atexit.register(lambda: vars(_of_thread).clear())
+    known = _of_thread.contexts.of_assets
+    if key not in known:
+        while len(known) >= _KEPT:
+            known.popitem(last=False)[1].free()
+        known[key] = _upload(make_model())
+    known.move_to_end(key)
+    return known[key]
+
+
+def _upload(model: mujoco.MjModel) -> mujoco.MjrContext:
+    try:
+        found = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100.value)
+    except mujoco.FatalError as error:
+        raise RenderingError(
+            f"MuJoCo cannot draw: {error}. It was imported before MUJOCO_GL was chosen; import "
+            f"deixis.envs before mujoco, or set MUJOCO_GL={_BACKEND} before Python starts"
+        ) from error
+    mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN.value, found)
+    return found
+
+
+def assets_key(model: mujoco.MjModel) -> str:
+    """A name for what a context holds of a model: equal where meshes, textures and fields are."""
+    digest = hashlib.sha256()
+    for name in ("mesh_vert", "mesh_face", "mesh_facenum", "mesh_normal", "mesh_facenormal", "mesh_texcoord", *_REST):
+        array = getattr(model, name, None)
+        if array is not None:
+            digest.update(f"{name}{array.shape}".encode())
+            digest.update(array.tobytes())
+    quality = model.vis.quality
+    digest.update(f"{quality.shadowsize} {quality.offsamples} {model.vis.map.znear}".encode())
+    return digest.hexdigest()
+
+
+_REST = ("mesh_faceadr", "mesh_vertadr", "tex_type", "tex_height", "tex_width", "tex_data", "hfield_data", "skin_vert")

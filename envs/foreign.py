@@ -1,0 +1,298 @@
+"""Worlds of other packages behind one API: what robosuite, Meta-World and LIBERO have in common here."""
+
+from __future__ import annotations
+
+import random
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from .drawing.renderer import Renderer, level_renderer  # isort: skip  (sets MUJOCO_GL before mujoco is imported)
+
+import gymnasium
+import mujoco
+import numpy as np
+
+from ..datasets.spec import ActionSpec, CameraSpec, EnvSpec, ProprioSpec, camera_stream
+from .drawing.level import DEFAULT, level_named
+
+SEGMENT_ROBOT = 255
+_CHARACTERS = "".join(map(chr, range(32, 127)))
+_TEXT_LENGTH = 300
+
+
+@dataclass(frozen=True)
+class Camera:
+    """A camera of a package's model, under the name that it has here. turned: its picture is turned by 180 degrees."""
+
+    name: str
+    model_name: str
+    turned: bool = False
+
+
+@dataclass(frozen=True)
+class Thing:
+    """Something of a scene that words may be about: its name in words, and its bodies in the model."""
+
+    name: str
+    bodies: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is asked for in an episode.
+
+    instruction: the words. task: by whose rule success is judged. target: the thing that it is about, by name.
+    original: task and target of the condition "correct", where they differ.
+    """
+
+    instruction: str
+    task: str
+    target: str = ""
+    original: tuple[str, str] | None = None
+    more: Mapping[str, Any] = field(default_factory=dict)
+
+
+class ForeignEnv(gymnasium.Env[dict[str, Any], np.ndarray], ABC):
+    """A package's world, drawn and judged as everything here is.
+
+    Observation: `camera.NAME` uint8 [image_size, image_size, 3], upright; `proprio` float32 [P]; `instruction` text.
+    Action: float32 [A] in the limits of `env_spec.action`. Reward 1 at success, else 0; an episode terminates at
+    success, by the package's own rule.
+
+    `reset(seed, options)`: options `task`, `condition` (one of `conditions`), `instruction` (a text to show instead).
+    Equal seeds and tasks make equal worlds, whatever was there before.
+
+    A subclass says how its package is started, stepped and read, in the methods below that are abstract.
+
+    Attributes:
+        model, data: the simulation as it is now.
+        asked: what is asked for.
+        things: what stands in the scene.
+    """
+
+    metadata = {"render_modes": ["rgb_array"]}
+    conditions: tuple[str, ...] = ("correct", "null", "paraphrase-en")
+    groups: tuple[int, ...] | None = None  # geom groups that are drawn
+    robot_bodies: tuple[str, ...] = ()  # prefixes of the names of the robot's bodies
+
+    def __init__(
+        self,
+        env_id: str,
+        tasks: Sequence[str],
+        cameras: Sequence[Camera],
+        proprio: ProprioSpec,
+        action: ActionSpec,
+        image_size: int = 128,
+        level: str = DEFAULT,
+        render_mode: str | None = None,
+        render_size: int = 256,
+    ) -> None:
+        self.tasks, self.image_size, self.level = tuple(tasks), image_size, level_named(level)
+        self.render_mode, self._render_size = render_mode, render_size
+        self.cameras = tuple(cameras)
+        self.env_spec = EnvSpec(
+            env_id,
+            tuple(CameraSpec(camera.name, image_size, image_size, action.rate_hz) for camera in cameras),
+            proprio,
+            action,
+            look=level,
+        )
+        box = gymnasium.spaces.Box
+        self.observation_space = gymnasium.spaces.Dict(
+            {
+                **{camera_stream(c.name): box(0, 255, (image_size, image_size, 3), np.uint8) for c in cameras},
+                "proprio": box(-np.inf, np.inf, (proprio.dim,), np.float32),
+                "instruction": gymnasium.spaces.Text(_TEXT_LENGTH, min_length=0, charset=_CHARACTERS),
+            }
+        )
+        self.action_space = box(np.asarray(action.low, np.float32), np.asarray(action.high, np.float32))
+        self._observing = True
+        self._images: dict[str, np.ndarray] = {}
+        self._renderer: tuple[mujoco.MjModel, Renderer] | None = None
+        self._values: np.ndarray | None = None
+        self.asked: Asked
+
+    # ---- what a package says ----
+
+    @property
+    @abstractmethod
+    def model(self) -> mujoco.MjModel: ...
+
+    @property
+    @abstractmethod
+    def data(self) -> mujoco.MjData: ...
+
+    @abstractmethod
+    def _ask(self, task: str, condition: str, rng: np.random.Generator) -> Asked:
+        """What is asked for in an episode of `task`; ValueError where it cannot be under the condition."""
+
+    @abstractmethod
+    def _start(self, task: str, seed: int) -> None:
+        """Puts the world where the episode of `task` and `seed` begins; the same one each time."""
+
+    @abstractmethod
+    def _act(self, action: np.ndarray) -> None:
+        """One control step."""
+
+    @abstractmethod
+    def _proprio(self) -> np.ndarray:
+        """The robot's own state now, [P]."""
+
+    @abstractmethod
+    def _succeeded(self, task: str) -> bool:
+        """Whether what `task` asks for is done now, by the package's rule."""
+
+    @property
+    @abstractmethod
+    def things(self) -> Sequence[Thing]: ...
+
+    @abstractmethod
+    def expert(self, rng: np.random.Generator) -> Callable[[], np.ndarray]:
+        """Who solves the episode that has just begun: what it returns gives the next action in the world as it is."""
+
+    def _predicates(self) -> dict[str, Any]:
+        """What success rests on, by name, as JSON values."""
+        return {}
+
+    # ---- Gymnasium ----
+
+    def reset(
+        self, *, seed: int | None = None, options: Mapping[str, Any] | None = None
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        super().reset(seed=seed)
+        self.episode_seed = seed if seed is not None else int(self.np_random.integers(2**31))
+        task, condition, instruction = self._checked_options(dict(options or {}))
+        number = sum(task.encode())  # any number of the task's own
+        self.asked = self._ask(task, condition, np.random.default_rng((self.episode_seed, number, 1)))
+        self.instruction = {"null": ""}.get(condition, self.asked.instruction) if instruction is None else instruction
+        with global_seed(self.episode_seed):
+            self._start(task, self.episode_seed)
+        self.success, self._values = self._succeeded(self.asked.task), None
+        return self.observe(), self._info()
+
+    def step(self, action: np.ndarray) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
+        action = np.asarray(action, np.float64)
+        if action.shape != self.action_space.shape or not np.isfinite(action).all():
+            raise ValueError(f"action: found {action!r}, wanted {self.action_space.shape} finite numbers")
+        self._act(action.clip(self.env_spec.action.low, self.env_spec.action.high))
+        self.success = self._succeeded(self.asked.task)
+        return self._observation(), float(self.success), self.success, False, self._info()
+
+    def render(self) -> np.ndarray:  # pyright: ignore[reportIncompatibleMethodOverride]  (Gymnasium's union of frame types)
+        """The first camera's view, uint8 [render_size, render_size, 3]."""
+        camera = self.cameras[0]
+        return _turned(camera, self._draws().rgb(self.data, camera.model_name, self._render_size, self._render_size))
+
+    # ---- beside Gymnasium ----
+
+    def set_observing(self, observing: bool) -> None:
+        """With `False`, `step` returns the last rendered images again: for steps whose images nobody looks at."""
+        self._observing = observing
+
+    def observe(self) -> dict[str, Any]:
+        """The observation of this moment, rendered now."""
+        if self.cameras:
+            names, size = [camera.model_name for camera in self.cameras], self.image_size
+            pictures = self._draws().pictures(self.data, names, size, size)
+            self._images = {
+                camera_stream(camera.name): _turned(camera, pictures[camera.model_name]) for camera in self.cameras
+            }
+        return self._assemble()
+
+    def segmentation(self, camera: str) -> np.ndarray:
+        """uint8 [image_size, image_size]: i + 1 for thing i of the scene, 255 the robot, else 0. Never observed."""
+        if self._values is None:
+            self._values = self._values_of_geoms()
+        seen = next(known for known in self.cameras if known.name == camera)
+        size = self.image_size
+        return _turned(seen, self._draws().segmentation(self.data, seen.model_name, size, size, self._values))
+
+    def places(self) -> np.ndarray:
+        """Where each thing of the scene is, metres in the world, float32 [things, 3]."""
+        return np.array([self.data.body(thing.bodies[0]).xpos for thing in self.things], np.float32).reshape(-1, 3)
+
+    # ---- inside ----
+
+    def _draws(self) -> Renderer:
+        if self._renderer is None or self._renderer[0] is not self.model:
+            cameras = [camera.model_name for camera in self.cameras]
+            drawn = level_renderer(self.model, self.data, self.level, cameras, self.image_size, self.groups)
+            self._renderer = self.model, drawn
+        return self._renderer[1]
+
+    def _values_of_geoms(self) -> np.ndarray:
+        model = self.model
+        owner = {model.body(name).id: number for number, thing in enumerate(self.things, 1) for name in thing.bodies}
+        values = np.zeros(model.ngeom, np.uint8)
+        for geom in range(model.ngeom):
+            body = int(model.geom_bodyid[geom])
+            while body:
+                if body in owner:
+                    values[geom] = owner[body]
+                    break
+                if model.body(body).name.startswith(self.robot_bodies):
+                    values[geom] = SEGMENT_ROBOT
+                    break
+                body = int(model.body_parentid[body])
+        return values
+
+    def _checked_options(self, options: dict[str, Any]) -> tuple[str, str, str | None]:
+        task, condition = options.pop("task", self.tasks[0]), options.pop("condition", "correct")
+        instruction = options.pop("instruction", None)
+        if options:
+            raise ValueError(f"reset options: found {sorted(options)}, wanted some of task, condition, instruction")
+        for name, value, known in (("task", task, self.tasks), ("condition", condition, self.conditions)):
+            if value not in known:
+                raise ValueError(f"reset option {name!r}: found {value!r}, wanted one of {', '.join(known)}")
+        return task, condition, None if instruction is None else str(instruction)
+
+    def _observation(self) -> dict[str, Any]:
+        return self.observe() if self._observing else self._assemble()
+
+    def _assemble(self) -> dict[str, Any]:
+        return {**self._images, "proprio": self._proprio().astype(np.float32), "instruction": self.instruction}
+
+    def _info(self) -> dict[str, Any]:
+        asked = self.asked
+        goal = {"verb": asked.task, "target": asked.target}
+        info = {
+            "success": self.success,
+            "predicates": {"success": self.success, **self._predicates()},
+            "instruction": self.instruction,
+            "goal": goal,
+            **asked.more,
+        }
+        if asked.original:
+            task, target = asked.original
+            info |= {
+                "original_goal": {"verb": task, "target": target},
+                "original_success": bool(self._succeeded(task)),
+            }
+        return info
+
+
+def say(texts: Sequence[str], condition: str, rng: np.random.Generator, held_out: int) -> str:
+    """One of several phrasings; the last `held_out` are kept for the condition "paraphrase-en"."""
+    if condition == "paraphrase-en":
+        return texts[len(texts) - held_out + int(rng.integers(held_out))]
+    return texts[int(rng.integers(len(texts) - held_out))]
+
+
+@contextmanager
+def global_seed(seed: int) -> Iterator[None]:
+    """Seeds the generators of the process for as long as it lasts: packages draw from them."""
+    state, states = random.getstate(), np.random.get_state()
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    try:
+        yield
+    finally:
+        random.setstate(state)
+        np.random.set_state(states)
+
+
+def _turned(camera: Camera, picture: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(picture[::-1, ::-1]) if camera.turned else picture
