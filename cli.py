@@ -9,7 +9,7 @@ import linecache
 import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
@@ -46,7 +46,11 @@ COMMANDS = {
         ("collect", "train", "watch", "eval", "out"),
         RECORD_OPTION,
     ),
-    "collect": Command("record demonstrations of the expert", ("collect", "seed", "out", "overwrite")),
+    "collect": Command(
+        "record demonstrations of the expert, or go on with those that were begun",
+        ("collect", "seed", "out", "overwrite"),
+        {"--suite": "whose tasks to demonstrate; the same as --collect.suite"},
+    ),
     "data check": Command(
         "check the timestamps, values and content of a trajectory store",
         ("out",),
@@ -200,7 +204,7 @@ def _run_configured(name: str, rest: list[str], typed: list[str]) -> int:
 
     steps: dict[str, Callable[[], object]] = {
         "demo": lambda: run_steps.demo(config, typed, own["json"]),
-        "collect": lambda: run_steps.collect(config),
+        "collect": lambda: run_steps.collect(_of_suite(config, own["suite"])),
         "data check": lambda: run_steps.check(config, own["store"], own["json"], own["page"], own["fix"]),
         "train": lambda: run_steps.train(config, own["store"]),
         "eval": lambda: _evaluate(config, typed, own),
@@ -208,6 +212,10 @@ def _run_configured(name: str, rest: list[str], typed: list[str]) -> int:
         "probe": lambda: run_steps.probe(config, typed, own["checkpoints"], own["store"], own["page"], own["json"]),
     }
     return _refusing(name, steps[name])
+
+
+def _of_suite(config: RunConfig, suite: str | None) -> RunConfig:
+    return config if suite is None else replace(config, collect=replace(config.collect, suite=suite))
 
 
 def _evaluate(config: RunConfig, typed: list[str], own: Mapping[str, Any]) -> None:

@@ -102,17 +102,20 @@ def demo(config: RunConfig, command: Sequence[str], record: str | None) -> None:
 
 
 def collect(config: RunConfig) -> None:
-    """Record the expert's demonstrations, or read those that were recorded elsewhere."""
+    """Record the expert's demonstrations, or read those that were recorded elsewhere.
+
+    A collection that was stopped is gone on with.
+    """
     out = Path(config.out)
     store = out / "demonstrations.zarr"
-    if store.exists():
-        if not config.overwrite:
-            raise StepError(
-                f"{store} is there already\n  replace it with `--overwrite true` or choose another folder with `--out`"
-            )
-        _remove(store)
-    _check_names(config)
     recorded = config.collect.recorded
+    if store.exists() and config.overwrite:
+        _remove(store)
+    if store.exists() and (recorded.source or _episodes(store) >= config.collect.episodes):
+        raise StepError(
+            f"{store} is there already\n  replace it with `--overwrite true` or choose another folder with `--out`"
+        )
+    _check_names(config)
     with _timed(out, "collect"):
         if recorded.source:
             write_sections(config, ("collect", "seed"), out / "config.yaml")
@@ -123,6 +126,12 @@ def collect(config: RunConfig) -> None:
         write_sections(config, ("collect", "seed"), out / "config.yaml")
         with _progress("demonstrations") as advance:
             collect_demonstrations(config.collect, store, seed=config.seed, progress=advance)
+
+
+def _episodes(store: Path) -> int:
+    from .datasets.store import TrajectoryStore
+
+    return len(TrajectoryStore.open(store))
 
 
 def _import_recorded(recorded: RecordedConfig, episodes: int, store: Path) -> None:
@@ -433,6 +442,8 @@ def _progress(what: str) -> Iterator[Callable[[int, int, int], None]]:
         task = bar.add_task(what, total=None, failed=0)
 
         def advance(done: int, wanted: int, failed: int) -> None:
+            if bar.tasks[0].total is None:  # what was there before counts as done, but not as done quickly
+                bar.reset(task, total=wanted, completed=done)
             bar.update(task, completed=done, total=wanted, failed=failed)
 
         yield advance

@@ -3,5 +3,6 @@
 import gymnasium
 
 gymnasium.register(id="deixis/Tabletop-v0", entry_point="deixis.envs.tabletop.env:TabletopEnv")
+gymnasium.register(id="deixis/MetaWorld-v0", entry_point="deixis.envs.metaworld.env:MetaWorldEnv")
 gymnasium.register(id="deixis/PushT-v0", entry_point="deixis.envs.pusht_env:PushTTask")
 gymnasium.register(id="deixis/Particle-v0", entry_point="deixis.envs.particle:ParticleEnv")

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import reprlib
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import replace
 from importlib.metadata import version
 from itertools import count
 from pathlib import Path
@@ -25,6 +27,7 @@ from ..datasets.tolerance import Tolerance
 from .config import CollectConfig
 from .suites import Suite, suite_named
 
+ATTEMPT = "attempt"  # in an episode's meta: the number of the attempt that it is
 Progress = Callable[[int, int, int], None]  # kept, wanted, failed
 
 
@@ -63,9 +66,16 @@ def _particle(config: CollectConfig, suite: Suite) -> Demonstrator:
     return ParticleDemonstrator(suite)
 
 
+def _foreign(config: CollectConfig, suite: Suite) -> Demonstrator:
+    from .foreign_demonstrations import ForeignDemonstrator
+
+    return ForeignDemonstrator(config, suite)
+
+
 DEMONSTRATORS: dict[str, Callable[[CollectConfig, Suite], Demonstrator]] = {
     "deixis/Tabletop-v0": _tabletop,
     "deixis/Particle-v0": _particle,
+    "deixis/MetaWorld-v0": _foreign,
 }
 """Demonstrators by the Gymnasium id of their environment."""
 
@@ -73,21 +83,34 @@ DEMONSTRATORS: dict[str, Callable[[CollectConfig, Suite], Demonstrator]] = {
 def collect(
     config: CollectConfig, store_path: Path, seed: int = 0, progress: Progress | None = None
 ) -> TrajectoryStore:
-    """Record `config.episodes` demonstrations into a new store at `store_path`.
+    """Record demonstrations into the store at `store_path` until it holds `config.episodes`.
+
+    A store that an earlier call began with the same settings is gone on with: what comes out is what one call would
+    have made.
 
     Raises:
-        CollectionError: nobody demonstrates in this suite, or more than half of the attempts fail.
+        CollectionError: nobody demonstrates in this suite, more than half of the attempts fail, or the store that is
+            there was begun otherwise.
     """
     attempts = Attempts(config, seed)
     demonstrator = attempts.demonstrator
     versions = {name: version(name) for name in demonstrator.versions}
-    meta = {"suite": config.suite, "seed": seed, **demonstrator.meta, "versions": versions}
-    store = TrajectoryStore.create(
-        store_path, demonstrator.env_spec, demonstrator.streams, meta, demonstrator.tolerance
-    )
-    kept = failed = 0
+    meta = {"suite": config.suite, "seed": seed, "noise": config.noise, **demonstrator.meta, "versions": versions}
+    if store_path.exists():
+        store = _begun(store_path, demonstrator.env_spec, meta)
+    else:
+        store = TrajectoryStore.create(
+            store_path, demonstrator.env_spec, demonstrator.streams, meta, demonstrator.tolerance
+        )
+    kept = len(store)
+    begin = 1 + store.episode_info(kept - 1)["meta"][ATTEMPT] if kept else 0
+    failed = begin - kept
+    if progress is not None:
+        progress(kept, config.episodes, failed)
+    if kept >= config.episodes:
+        return store
     with store.writer(sync=False) as writer:  # demonstrations can be made again: no need to wait for the disk
-        for episode in _in_order(attempts):
+        for number, episode in enumerate(_in_order(attempts, begin), begin):
             if episode is None:
                 failed += 1
                 if failed > max(20, config.episodes):
@@ -96,12 +119,30 @@ def collect(
                         f"half; {demonstrator.remedy}"
                     )
             else:
-                writer.append(episode)
+                writer.append(replace(episode, meta={**episode.meta, ATTEMPT: number}))
                 kept += 1
             if progress is not None:
                 progress(kept, config.episodes, failed)
             if kept == config.episodes:
                 break
+    return store
+
+
+def _begun(path: Path, env_spec: EnvSpec, meta: dict[str, Any]) -> TrajectoryStore:
+    """The store that an earlier call began; CollectionError where it asked for something else."""
+    store = TrajectoryStore.open(path)
+    found, wanted = store.meta | store.env_spec.to_dict(), meta | env_spec.to_dict()
+    differing = sorted(name for name in {*found, *wanted} if found.get(name) != wanted.get(name))
+    numbered = all(ATTEMPT in store.episode_info(index)["meta"] for index in range(len(store)))
+    if differing or not numbered:
+        what = "; ".join(
+            f"{name}: it has {reprlib.repr(found.get(name))}, wanted {reprlib.repr(wanted.get(name))}"
+            for name in differing[:3]
+        )
+        raise CollectionError(
+            f"{path}: found a store that cannot be gone on with ({what or 'its episodes have no attempt numbers'}); "
+            "collect with the settings that began it, replace it with `--overwrite true`, or choose another folder"
+        )
     return store
 
 
@@ -150,17 +191,17 @@ class Rows:
         }
 
 
-def _in_order(attempts: Attempts) -> Iterator[Episode | None]:
-    """Attempts 0, 1, 2, ... in order, computed by `config.workers` processes; None where the expert failed."""
+def _in_order(attempts: Attempts, begin: int) -> Iterator[Episode | None]:
+    """Attempts from number `begin` on, in order, by `config.workers` processes; None where the expert failed."""
     workers = attempts.config.workers
     if workers == 1:
-        yield from map(attempts, count())
+        yield from map(attempts, count(begin))
         return
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, context, _start_worker, (attempts.config, attempts.seed)) as pool:
         pending: deque[Future[Episode | None]] = deque()
         try:
-            for number in count():
+            for number in count(begin):
                 pending.append(pool.submit(_attempt, number))
                 if len(pending) > 4 * workers:  # few enough that a slow writer bounds the memory
                     yield pending.popleft().result()

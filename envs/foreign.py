@@ -71,12 +71,17 @@ class ForeignEnv(gymnasium.Env[dict[str, Any], np.ndarray], ABC):
         model, data: the simulation as it is now.
         asked: what is asked for.
         things: what stands in the scene.
+        packages: whose versions decide what happens. expert_name: who demonstrates, for whoever reads a store.
+        grippers: which action dimensions close hands.
     """
 
     metadata = {"render_modes": ["rgb_array"]}
     conditions: tuple[str, ...] = ("correct", "null", "paraphrase-en")
     groups: tuple[int, ...] | None = None  # geom groups that are drawn
     robot_bodies: tuple[str, ...] = ()  # prefixes of the names of the robot's bodies
+    packages: tuple[str, ...] = ()
+    expert_name: str = "scripted expert of deixis"
+    grippers: tuple[int, ...] = (-1,)
 
     def __init__(
         self,

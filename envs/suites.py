@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .metaworld.tasks import MT10, MT50, TIERS
+
 if TYPE_CHECKING:
     import gymnasium
 
@@ -27,6 +29,7 @@ class Suite:
         max_steps: control steps after which an episode has failed.
         first_seed: seed of evaluation episode 0, the next has the next one: for benchmarks whose seeds are published.
             None draws them from the names.
+        tiers: groups of tasks whose success is also told apart, such as easy and hard ones.
     """
 
     name: str
@@ -35,6 +38,7 @@ class Suite:
     max_steps: int
     env_kwargs: Mapping[str, Any] = field(default_factory=dict)
     first_seed: int | None = None
+    tiers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def make(self, **overrides: Any) -> gymnasium.Env:
         """The environment. `overrides` replace entries of `env_kwargs` (image_size, render_mode, ...)."""
@@ -73,6 +77,12 @@ def _number(text: str) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
 
 
+def _metaworld(name: str, tasks: tuple[str, ...]) -> Suite:
+    tiers = {tier: tuple(task for task in of_tier if task in tasks) for tier, of_tier in TIERS.items()}
+    several = {tier: chosen for tier, chosen in tiers.items() if chosen} if len(tasks) > 1 else {}
+    return Suite(name, "deixis/MetaWorld-v0", tasks, 500, {"tasks": tasks}, tiers=several)
+
+
 _DEMO = ("lift", "push", "place")
 SUITES = {
     "tabletop-demo": Suite("tabletop-demo", "deixis/Tabletop-v0", _DEMO, 80, {"tasks": _DEMO}),
@@ -87,6 +97,9 @@ SUITES = {
         f"particle-{dim}": Suite(f"particle-{dim}", "deixis/Particle-v0", ("reach",), 50, {"dim": dim})
         for dim in (1, 2, 4, 8, 16, 32)
     },
+    "metaworld-mt10": _metaworld("metaworld-mt10", MT10),
+    "metaworld-mt50": _metaworld("metaworld-mt50", MT50),
+    **{f"metaworld-{task}": _metaworld(f"metaworld-{task}", (task,)) for task in MT50},  # MT1
 }
 
 
