@@ -74,7 +74,7 @@ PRODUCTS = (
 """Everything that the steps of a run leave in its folder."""
 
 _SHOWN_FINDINGS = 20
-_NESTED_METRICS = ("per_task", "conditions", "wall_seconds")
+_NESTED_METRICS = ("per_task", "per_tier", "conditions", "wall_seconds")
 
 
 class StepError(Exception):
@@ -111,7 +111,7 @@ def collect(config: RunConfig) -> None:
     recorded = config.collect.recorded
     if store.exists() and config.overwrite:
         _remove(store)
-    if store.exists() and (recorded.source or _episodes(store) >= config.collect.episodes):
+    if store.exists() and (recorded.source or not _is_begun(store, config.collect.episodes)):
         raise StepError(
             f"{store} is there already\n  replace it with `--overwrite true` or choose another folder with `--out`"
         )
@@ -128,10 +128,14 @@ def collect(config: RunConfig) -> None:
             collect_demonstrations(config.collect, store, seed=config.seed, progress=advance)
 
 
-def _episodes(store: Path) -> int:
-    from .datasets.store import TrajectoryStore
+def _is_begun(store: Path, episodes: int) -> bool:
+    """Whether there is a store that lacks some of so many episodes."""
+    from .datasets.store import StoreError, TrajectoryStore
 
-    return len(TrajectoryStore.open(store))
+    try:
+        return len(TrajectoryStore.open(store)) < episodes
+    except StoreError:
+        return False
 
 
 def _import_recorded(recorded: RecordedConfig, episodes: int, store: Path) -> None:

@@ -26,6 +26,11 @@ def segmentation_stream(camera: str) -> str:
     return f"segmentation.{camera}"
 
 
+def points_stream(camera: str) -> str:
+    """Name of the stream of known points in a camera's picture [K, 2], pixels: `front` -> `privileged.points.front`."""
+    return f"privileged.points.{camera}"
+
+
 @dataclass(frozen=True)
 class ActionSpec:
     """Action dimensions of an environment.

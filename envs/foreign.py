@@ -19,6 +19,8 @@ from ..datasets.spec import ActionSpec, CameraSpec, EnvSpec, ProprioSpec, camera
 from .drawing.level import DEFAULT, level_named
 
 SEGMENT_ROBOT = 255
+POINTS = ("hand", "object", "goal")
+_BEFORE_M = 1e-3  # what is not before a camera is seen at its border
 _CHARACTERS = "".join(map(chr, range(32, 127)))
 _TEXT_LENGTH = 300
 
@@ -155,6 +157,10 @@ class ForeignEnv(gymnasium.Env[dict[str, Any], np.ndarray], ABC):
     def things(self) -> Sequence[Thing]: ...
 
     @abstractmethod
+    def points(self) -> np.ndarray:
+        """Where the hand is, what it acts on, and where that belongs, metres in the world, [3, 3] (`POINTS`)."""
+
+    @abstractmethod
     def expert(self, rng: np.random.Generator) -> Callable[[], np.ndarray]:
         """Who solves the episode that has just begun: what it returns gives the next action in the world as it is."""
 
@@ -218,6 +224,17 @@ class ForeignEnv(gymnasium.Env[dict[str, Any], np.ndarray], ABC):
     def places(self) -> np.ndarray:
         """Where each thing of the scene is, metres in the world, float32 [things, 3]."""
         return np.array([self.data.body(thing.bodies[0]).xpos for thing in self.things], np.float32).reshape(-1, 3)
+
+    def seen_points(self, camera: str) -> np.ndarray:
+        """`points` in a camera's picture, float32 [3, 2]: pixels right and down, clipped to the picture."""
+        seen = next(known for known in self.cameras if known.name == camera)
+        number = self.model.camera(seen.model_name).id
+        axes = self.data.cam_xmat[number].reshape(3, 3)
+        right, up, back = ((self.points() - self.data.cam_xpos[number]) @ axes).T
+        focal = 0.5 / np.tan(np.radians(self.model.cam_fovy[number]) / 2)
+        away = np.maximum(-back, _BEFORE_M)
+        places = np.stack([0.5 + focal * right / away, 0.5 - focal * up / away], axis=1).clip(0.0, 1.0)
+        return (self.image_size * (1.0 - places if seen.turned else places)).astype(np.float32)
 
     # ---- inside ----
 

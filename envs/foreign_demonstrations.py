@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from ..datasets.spec import OBJECTS_STREAM, EnvSpec, camera_stream, segmentation_stream
+from ..datasets.spec import OBJECTS_STREAM, EnvSpec, camera_stream, points_stream, segmentation_stream
 from ..datasets.store import Episode, StreamSpec
 from ..datasets.tolerance import Tolerance
 from .collect import Rows
 from .config import CollectConfig
-from .foreign import ForeignEnv
+from .foreign import POINTS, ForeignEnv
 from .suites import Suite
 
 SEGMENTATION_EVERY = 4  # control steps between two segmentations, which cost as much as images and are needed rarely
@@ -71,6 +71,7 @@ class ForeignDemonstrator:
         rows.add("proprio", step, observation["proprio"])
         for camera in env.env_spec.cameras:
             rows.add(camera_stream(camera.name), step, observation[camera_stream(camera.name)])
+            rows.add(points_stream(camera.name), step, env.seen_points(camera.name))
             if step % SEGMENTATION_EVERY == 0:
                 rows.add(segmentation_stream(camera.name), step, env.segmentation(camera.name))
         if step % SEGMENTATION_EVERY == 0:
@@ -85,6 +86,10 @@ def _streams(spec: EnvSpec) -> list[StreamSpec]:
     return [
         *(StreamSpec(camera_stream(c.name), "uint8", (*size, 3), rate, "image", "1") for c, size in pictures),
         *(StreamSpec(segmentation_stream(c.name), "uint8", size, slow, "segmentation", "1") for c, size in pictures),
+        *(
+            StreamSpec(points_stream(c.name), "float32", (len(POINTS), 2), rate, "privileged", "pixel")
+            for c, _ in pictures
+        ),
         StreamSpec("proprio", "float32", (spec.proprio.dim,), rate, "proprio", "mixed"),
         StreamSpec("action", "float32", (spec.action.dim,), rate, "action", "mixed"),
         StreamSpec("executed", "float32", (spec.action.dim,), rate, "privileged", "mixed"),

@@ -103,6 +103,11 @@ SUITES = {
 }
 
 
+def is_suite(name: str) -> bool:
+    """Whether there is a suite of that name."""
+    return name in SUITES
+
+
 def suite_named(name: str) -> Suite:
     """The suite of that name; an unknown name is a ValueError that lists the known ones."""
     if name not in SUITES:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..datasets.atomic import write_text
+from ..envs.suites import is_suite, suite_named
 from .instructions import DEFINITIONS as INSTRUCTIONS
 from .instructions import by_condition, instruction_following_index
 from .results import EpisodeRecord, read_table, table_digest
@@ -21,6 +22,8 @@ DEFINITIONS = {
     "ci95": "95% Wilson score interval of the rate beside it.",
     "wrong_object_rate": "Share of episodes with the scene's own instruction in which the first object that the robot "
     "grasped (or, if it grasped none, moved) is not the instructed one.",
+    "tier_mean": "Mean of the success rates of the suite's groups of tasks (such as easy and hard ones), each counted "
+    "alike; the success rate counts each episode alike.",
     "null_success_rate": "Share of the same scenes in which the goal was reached although the instruction asked for "
     "nothing. High means that the policy does not need the words.",
     "swap_follow_rate": "Share of the same scenes, given the instruction of another object in the scene, in which the "
@@ -66,6 +69,7 @@ def summarise(records: Sequence[EpisodeRecord], timings: dict[str, float]) -> di
         chosen = [record for record in correct if record.task == task]
         rate = _share([record.success for record in chosen])
         summary["per_task"][task] = {"rate": rate.rate, "ci95": [rate.low, rate.high], "episodes": rate.episodes}
+    summary |= _by_tier(correct)
     for name, found in outcomes.items():
         rate = _share(found) if found else None
         summary[f"{name}_rate"] = rate.rate if rate else None
@@ -97,6 +101,21 @@ def outcomes_of(records: Sequence[EpisodeRecord]) -> dict[str, list[bool]]:
         "swap_original": [r.acted_on == r.original_target for r in swap],
         "swap_success": [r.success for r in swap],
     }
+
+
+def _by_tier(records: Sequence[EpisodeRecord]) -> dict[str, Any]:
+    """Success by groups of tasks and the mean of these rates, which counts each group alike; nothing without groups."""
+    suite = records[0].suite
+    tiers = suite_named(suite).tiers if is_suite(suite) else {}
+    rates = {
+        tier: _share([record.success for record in records if record.task in tasks])
+        for tier, tasks in tiers.items()
+        if any(record.task in tasks for record in records)
+    }
+    if not rates:
+        return {}
+    shown = {tier: {"rate": r.rate, "ci95": [r.low, r.high], "episodes": r.episodes} for tier, r in rates.items()}
+    return {"per_tier": shown, "tier_mean": sum(rate.rate for rate in rates.values()) / len(rates)}
 
 
 def _marks(records: Sequence[EpisodeRecord]) -> dict[str, Any]:

@@ -81,9 +81,9 @@ def _is_free(model: mujoco.MjModel, body: int) -> bool:
 
 def _textured(model: mujoco.MjModel) -> set[int]:
     """Meshes that a geom with a texture has."""
+    has = np.array([(texture >= 0).any() for texture in model.mat_texid], bool)
     geoms = np.flatnonzero((model.geom_type == mujoco.mjtGeom.mjGEOM_MESH.value) & (model.geom_matid >= 0))
-    has = (model.mat_texid[model.geom_matid[geoms]].reshape(len(geoms), -1) >= 0).any(1)
-    return {int(mesh) for mesh in model.geom_dataid[geoms[has]]}
+    return {int(model.geom_dataid[geom]) for geom in geoms if has[model.geom_matid[geom]]}
 
 
 def _mesh(model: mujoco.MjModel, mesh: int, textured: bool) -> Mesh:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -32,6 +33,7 @@ ACTION = ActionSpec(
     rate_hz=RATE_HZ,
 )
 PROPRIO = ProprioSpec(("hand_x", "hand_y", "hand_z", "gripper_opening"), ("m", "m", "m", "1"), RATE_HZ)
+warnings.filterwarnings("ignore", "Constant.s. may be too high", module="metaworld")  # at every step of some experts
 _NO_THINGS = ("tablelink", "RetainingWall", "base", "mocap", "")
 _MEASURES = ("near_object", "grasp_success", "obj_to_target")
 
@@ -84,6 +86,9 @@ class MetaWorldEnv(ForeignEnv):
         names = [self.model.body(int(body)).name for body in roots if body]
         return [Thing(name, (name,)) for name in names if name not in _NO_THINGS]
 
+    def points(self) -> np.ndarray:
+        return np.stack([self._world.tcp_center, self._world._get_pos_objects()[:3], self._world._target_pos])
+
     def expert(self, rng: np.random.Generator) -> Callable[[], np.ndarray]:
         """The package's own, which sees the package's own observation; `rng` has no use."""
         policies = _package("metaworld.policies").ENV_POLICY_MAP
@@ -101,6 +106,7 @@ class MetaWorldEnv(ForeignEnv):
         self._seen, _ = self._world.reset()
         camera, eye = _NEARER
         self.model.camera(camera).pos = eye
+        mujoco.mj_kinematics(self.model, self.data)  # what was moved last is else drawn where it was before
         mujoco.mj_camlight(self.model, self.data)
         self._said: dict[str, Any] = {}
 

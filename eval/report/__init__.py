@@ -89,7 +89,10 @@ def _run(folder: Path, run: JudgedRun) -> dict[str, Any]:
         "summary": summary,
         "verdict": verdict(summary),
         "weaknesses": [weakness.sentence for weakness in weaknesses(records)],
-        "tasks": [interval(task, **values) for task, values in summary["per_task"].items()],
+        "tasks": [
+            *(interval(f"{tier} tasks", **values) for tier, values in summary.get("per_tier", {}).items()),
+            *(interval(task, **values) for task, values in summary["per_task"].items()),
+        ],
         "controls": controls(summary),
         "conditions": conditions(summary),
         "challenges": challenges(summary),

@@ -96,7 +96,8 @@ class StageConfig:
         frame_noise: standard deviation of noise added to what was read from the images, standardised (as above).
         modality_dropout: share of windows that lack one of image, language and proprioception, each as often, so that
             no other can stand for all (all but "align" and "perceive").
-        points: privileged streams of points [K, 2] in the first camera's picture -> width of the picture in their unit
+        points: privileged streams of points [K, 2] in a picture -> its width in their unit; those of
+            `privileged.points.CAMERA` are in that camera's, others in the first camera's
             ("perceive").
         precision: "bf16" trains image tower, text tower and head under autocast, and encodes frames so (a place then
             errs by 0.01 pixel); acting stays fp32. "auto" does so where the processor multiplies bf16 natively.

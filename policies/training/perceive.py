@@ -6,6 +6,7 @@ stage where the points of privileged streams are. What it trains is then frozen 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, cast
 
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ...datasets.sampling import ShuffledOrder
+from ...datasets.spec import points_stream
 from ..backbones.modular import ModularBackbone
 from ..config import StageConfig
 from ..interfaces import Losses
@@ -36,7 +38,7 @@ class PerceiveBatch:
         images: camera -> uint8 [B, H, W, 3].
         proprio: normalised, float32 [B, P].
         instructions: B texts.
-        points: (u, v) in [-1, 1] of the first camera's picture, float32 [B, K, 2].
+        points: (u, v) in [-1, 1] of their camera's picture, float32 [B, K, 2].
     """
 
     images: dict[str, Tensor]
@@ -76,6 +78,12 @@ class PerceiveBatches:
                 )
             found.append(2 * values / extent - 1)
         self.points = torch.from_numpy(np.concatenate(found, axis=1).astype(np.float32))
+        named = {points_stream(camera): i for i, camera in enumerate(policy.cameras)}
+        self.camera_of = [
+            named.get(stream, 0)
+            for stream, values in zip(stage.points, found, strict=True)
+            for _ in range(values.shape[1])
+        ]
 
     def __call__(self, step: int) -> PerceiveBatch:
         indices = self.order.indices(step)[self.rank :: self.processes]
@@ -92,13 +100,13 @@ class PerceiveBatches:
 class PerceiveObjective(nn.Module):
     """L1 distance between the points and what a linear map reads from the encoded frame.
 
-    The map `points` serves this stage alone. points: K.
+    The map `points` serves this stage alone. camera_of: number of the camera in whose picture each of the K points is.
     """
 
-    def __init__(self, policy: Policy, stage: StageConfig, points: int) -> None:
+    def __init__(self, policy: Policy, stage: StageConfig, camera_of: Sequence[int]) -> None:
         super().__init__()
-        self.policy, self.stage = policy, stage
-        self.points = nn.Linear(self._backbone.projector.frame_width, 2 * points)
+        self.policy, self.stage, self.camera_of = policy, stage, list(camera_of)
+        self.points = nn.Linear(self._backbone.projector.frame_width, 2 * len(self.camera_of))
 
     @property
     def _backbone(self) -> ModularBackbone:
@@ -115,8 +123,9 @@ class PerceiveObjective(nn.Module):
         for i, camera in enumerate(self.policy.cameras):
             images = batch.images[camera]
             moved = random_shift(images, images[..., 0], self.stage.shift_pixels)
-            if i == 0 and moved.shift is not None:
-                points = points - moved.shift[:, None]
+            if moved.shift is not None:
+                here = torch.tensor([camera == i for camera in self.camera_of], device=points.device)
+                points = points - moved.shift[:, None] * here[:, None]
             grids.append(backbone.image_features(i, colour_jitter(moved.images, self.stage.colour_jitter)))
             shifts.append(moved.shift)
         roles = backbone.encode_text(batch.instructions).roles

@@ -108,7 +108,7 @@ class Stage:
             )
         if name == "perceive":
             points = PerceiveBatches(prepared.windows, options, policy, seed, *shard)
-            return PerceiveObjective(policy, options, points.points.shape[1]).to(device), points
+            return PerceiveObjective(policy, options, points.camera_of).to(device), points
         objective = ImitationObjective(policy, options, policy.backbone.bf16)
         if found:  # the frames are encoded by what it holds
             restore(objective, found.model, run.checkpoints.folder)

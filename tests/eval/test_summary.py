@@ -41,6 +41,19 @@ def test_rates(make_record):
     assert set(summary["definitions"]) == set(DEFINITIONS) | set(INSTRUCTIONS)
 
 
+def test_groups_of_tasks_count_alike_in_their_mean(make_record):
+    def of(task, index, success):
+        return make_record(task, index, success=success, suite="metaworld-mt50")
+
+    easy = [of("reach", index, True) for index in range(6)] + [of("door-open", 0, False), of("door-open", 1, True)]
+    hard = [of("push", 0, False), of("assembly", 0, True)]
+    summary = summarise([*easy, *hard], {})
+    assert {tier: found["rate"] for tier, found in summary["per_tier"].items()} == {"easy": 7 / 8, "hard": 0.5}
+    assert summary["per_tier"]["hard"] == {"rate": 0.5, "ci95": list(wilson_interval(1, 2)), "episodes": 2}
+    assert summary["tier_mean"] == pytest.approx((7 / 8 + 0.5) / 2) and summary["success_rate"] == 0.8
+    assert "tier_mean" not in summarise([make_record()], {})
+
+
 def test_conditions_not_run_are_none(make_record):
     summary = summarise([make_record()], {})
     assert summary["null_success_rate"] is None

@@ -75,7 +75,7 @@ def test_points_are_where_they_were_recorded_and_move_with_the_picture(store: Pa
     for picture_, (u, v) in zip(batch.images["front"].numpy(), batch.points[:, 0].numpy(), strict=True):
         row, column = int((v + 1) / 2 * SIZE), int((u + 1) / 2 * SIZE)
         assert picture_[row, column, 0] > 200 and picture_[row, column, 2] < 60, "red where the point is"
-    objective = PerceiveObjective(policy, config.perceive, 1)
+    objective = PerceiveObjective(policy, config.perceive, batches.camera_of)
     optimizer = torch.optim.Adam(objective.parameters(), lr=3e-3)
     errors = []
     for step in range(config.perceive.steps):
