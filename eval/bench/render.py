@@ -1,11 +1,11 @@
 """Frames and steps a second of other packages' worlds by level of drawing, beside the packages' own way in one run.
 
-Ours draw with one thread; the packages take what threads their OpenGL takes by itself. `SUITE_SIZE_CAMERAS_LEVEL_fps` are pictures a
-second (two cameras make two pictures at once), `..._steps_per_s` control steps with every picture drawn,
-`SUITE_SIZE_CAMERAS_own_*` the package's own way with its defaults, and `SUITE_speedup` how many times faster the
-suite's level is, at the least favourable of these sizes and cameras. Pictures beside each other, and by how much they
-differ, go to runs/bench-render; `..._differs` is the mean difference from the package's look in grey levels of 255, and
-`..._differs_from_plain` what the simpler meshes alone change.
+Ours draw with one thread; the packages take what threads their OpenGL takes by itself. Metrics:
+`SUITE_SIZE_CAMERAS_LEVEL_fps`, pictures a second (two cameras make two pictures at once), `..._steps_per_s`, control
+steps with every picture drawn, `SUITE_SIZE_CAMERAS_own_*`, the package's own way with its defaults, and
+`SUITE_speedup`, how many times faster the suite's level draws, at the least favourable of these sizes and cameras.
+Pictures beside each other go to runs/bench-render; `SUITE_LEVEL_differs` is their mean difference from the package's
+look in grey levels of 255, and `..._differs_from_plain` what the simpler meshes alone change.
 """
 
 from __future__ import annotations
