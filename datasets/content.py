@@ -21,7 +21,6 @@ from .tolerance import Tolerance
 from .trajectories import Trajectories
 
 _ACTION, _CAMERA = (1e-6, np.inf), (1e-3, 3.0)  # ridge, reach: actions are few and exact, what is seen many and noisy
-_JUMP = 4.0  # times the largest usual deviation of a step from its prediction, root mean square of all dimensions
 _SURPRISE = 9.0  # nats against sound data from which a run of equal frames is called frozen
 _NEIGHBOURS = 80  # rows of other episodes with which a frozen frame is compared
 _STILL = 0.03  # standard deviations of a step below which nothing moves
@@ -199,12 +198,13 @@ def _jumps(data: Trajectories, signals: Mapping[int, Signals], content: Content)
     sizes = np.sqrt(np.square(left / usual).mean(1))
     far = [size[1:] for size in np.split(sizes, np.cumsum([len(s.targets) for s in signals.values()])[:-1])]
     for episode, size in zip(signals, far, strict=True):
-        if len(size) and size.max() > _JUMP:
+        if len(size) and size.max() > data.tolerance.jump:
             row = _proprio_row(data, episode, int(size.argmax()) + 2)
             found = f"a step {size.max():.1f} times further from what the action calls for than is usual at most"
             content.findings.append(
                 Finding("error", episode, PROPRIO_STREAM, row, "jump", found, "continuous motion",
-                        "rows of another episode begin or end here: set the episode's border there")
+                        "rows of another episode begin or end here: set the episode's border there, or declare what "
+                        "the robot does as tolerance.jump")
             )  # fmt: skip
 
 

@@ -26,6 +26,8 @@ class Tolerance:
     longest_delay: rows up to which delays are looked for.
     delay_confidence: nats (logarithm of the odds) from which a delay counts as found.
     frozen: equal rows, while the rest moves, from which a sensor counts as frozen.
+    jump: how far a step of the proprioception may be from what the action calls for, in times the largest deviation
+        that the store usually has (root mean square of all dimensions): more where hands slip off what they press.
     """
 
     rate: float = 0.02
@@ -40,6 +42,7 @@ class Tolerance:
     longest_delay: float = 4.0
     delay_confidence: float = 4.0
     frozen: float = 4.0
+    jump: float = 4.0
 
     def __post_init__(self) -> None:
         for field in fields(self):
