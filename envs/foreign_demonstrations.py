@@ -22,6 +22,7 @@ SEGMENTATION_EVERY = 4  # control steps between two segmentations, which cost as
 MOST_THINGS = 16
 _STILL_S = 2.0  # seconds for which an arm may seem to stand still: hands close, and pictures are small
 _SLIP = 8.0  # times the usual: a hand that presses against a door and slips off jumps, but not as another episode does
+_SURE = 8.0  # nats: over some thousand episodes of small motions less than that turns up by chance
 
 
 class ForeignDemonstrator:
@@ -34,7 +35,9 @@ class ForeignDemonstrator:
             raise TypeError(f"suite {suite.name!r}: found {type(env).__name__}, wanted a ForeignEnv")
         self._env, self.env_spec = env, env.env_spec
         self.streams = _streams(env.env_spec)
-        self.tolerance = Tolerance(frozen=round(_STILL_S * env.env_spec.action.rate_hz), jump=_SLIP)
+        self.tolerance = Tolerance(
+            frozen=round(_STILL_S * env.env_spec.action.rate_hz), jump=_SLIP, delay_confidence=_SURE
+        )
         self.meta: dict[str, Any] = {"demonstrator": env.expert_name}
         self.versions: tuple[str, ...] = ("deixis", "mujoco", "gymnasium", "numpy", "zarr", *env.packages)
         self.remedy = f"lower collect.noise (now {config.noise}), or leave out tasks that the expert cannot do"
