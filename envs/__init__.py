@@ -5,3 +5,5 @@ import gymnasium
 gymnasium.register(id="deixis/Tabletop-v0", entry_point="deixis.envs.tabletop.env:TabletopEnv")
 gymnasium.register(id="deixis/PushT-v0", entry_point="deixis.envs.pusht_env:PushTTask")
 gymnasium.register(id="deixis/Particle-v0", entry_point="deixis.envs.particle:ParticleEnv")
+gymnasium.register(id="deixis/Robosuite-v0", entry_point="deixis.envs.robosuite.env:RobosuiteEnv")
+gymnasium.register(id="deixis/RobosuiteTwoArm-v0", entry_point="deixis.envs.robosuite.env:RobosuiteTwoArmEnv")
