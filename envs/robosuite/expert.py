@@ -1,0 +1,122 @@
+"""Experts for one arm: plans over the poses of things, which no policy sees."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .hand import CLOSE, Hand, downward, nearest
+from .moves import Body, Disc, Steps, holds, put, take
+from .tasks import OBJECTS
+
+if TYPE_CHECKING:
+    from .env import RobosuiteEnv
+
+Plan = Callable[["RobosuiteEnv"], Steps]
+_ROUND = [np.array((np.cos(angle), np.sin(angle), 0.0)) for angle in np.arange(0, np.pi, np.pi / 8)]
+
+
+def expert(env: RobosuiteEnv, rng: np.random.Generator) -> Callable[[], np.ndarray]:
+    """Who solves the episode that `env` has just begun. rng: not needed, there is no chance in the plans."""
+    plan = PLANS[env.asked.task]
+
+    def forever() -> Steps:
+        while True:  # what slipped is taken again
+            yield from plan(env)
+
+    steps = forever()
+    return lambda: next(steps).clip(-1.0, 1.0)
+
+
+def _lift(env: RobosuiteEnv) -> Steps:
+    hand = Hand(env.simulation)
+    cube = Body(hand, "cube_main")
+    yield from take(hand, lambda: cube.position, lambda: cube.axes[:2])
+    rotation = downward(hand.rotation[:, 0])
+    while holds(hand, cube):
+        yield hand.towards(hand.position + (0, 0, 0.06), rotation, CLOSE)
+
+
+_HALF = {"cubeA": 0.02, "cubeB": 0.025}
+
+
+def _stack(upper: str, lower: str) -> Plan:
+    def plan(env: RobosuiteEnv) -> Steps:
+        hand = Hand(env.simulation)
+        cube, under = Body(hand, f"{upper}_main", _HALF[upper]), Body(hand, f"{lower}_main", _HALF[lower])
+        beside = [(under.position, _HALF[lower] * 1.4)]
+        yield from take(hand, lambda: cube.position, lambda: cube.axes[:2], beside)
+        top = float(under.position[2]) + _HALF[lower]
+        height = np.array((0, 0, _HALF[upper] + _HALF[lower]))
+        rotation = downward(hand.rotation[:, 0])
+        yield from put(hand, cube, lambda: under.position + height, top + 0.03, rotation, drop=0.003)
+
+    return plan
+
+
+# How far an object's bottom is below its origin, how far above it the fingers close (the palm is little more than 2 cm
+# above the fingertips, and must not touch the top), and along which of its axes.
+_OBJECTS = {
+    "milk": (0.065, 0.06, (0, 1)),
+    "bread": (0.024, 0.005, (0, 1)),
+    "cereal": (0.075, 0.055, (1,)),
+    "can": (0.041, 0.02, ()),
+}
+_REACH_M = 0.8  # from the arm's base, up to which a hand that looks down is agile
+
+
+def _bin(name: str) -> Plan:
+    low, height, axes = _OBJECTS[name]
+
+    def plan(env: RobosuiteEnv) -> Steps:
+        hand = Hand(env.simulation)
+        body = Body(hand, f"{name.capitalize()}_main", low)
+        target = _within_reach(hand, env.simulation.env.target_bin_placements[OBJECTS.index(name)]) + (0, 0, 0.02 + low)
+
+        def ways() -> list[np.ndarray]:
+            return [body.axes[axis] for axis in axes] or _ROUND
+
+        yield from take(hand, lambda: body.position + (0, 0, height), ways, _neighbours(hand, name))
+        rotation = downward(hand.rotation[:, 0])
+        yield from put(hand, body, lambda: target, 0.93, rotation, drop=0.02, near=0.03)
+
+    return plan
+
+
+def _within_reach(hand: Hand, place: np.ndarray) -> np.ndarray:
+    """The place, or the one on the way to it that is."""
+    base = hand.data.body("robot0_base").xpos
+    way = place - base
+    share = min(1.0, _REACH_M / float(np.hypot(*way[:2])))
+    return np.array((*(base + share * way)[:2], place[2]))
+
+
+def _neighbours(hand: Hand, name: str) -> list[Disc]:
+    found = []
+    for other in OBJECTS:
+        body = Body(hand, f"{other.capitalize()}_main")
+        if other == "cereal" and other != name:
+            found += [(body.position + along * body.axes[0], 0.022) for along in (-0.033, 0.0, 0.033)]
+        elif other != name:
+            found.append((body.position, 0.028))
+    return found
+
+
+def _square(env: RobosuiteEnv) -> Steps:
+    hand = Hand(env.simulation)
+    nut, peg = Body(hand, "SquareNut_main", 0.01), Body(hand, "peg1")
+    yield from take(hand, lambda: nut.position + 0.06 * nut.axes[0], lambda: nut.axes[1:2])
+
+
+PLANS: dict[str, Plan] = {
+    "lift": _lift,
+    "stack": _stack("cubeA", "cubeB"),
+    "stack-red-green": _stack("cubeA", "cubeB"),
+    "stack-green-red": _stack("cubeB", "cubeA"),
+    **{name: _bin(name) for name in OBJECTS},
+    **{f"pick-{name}": _bin(name) for name in OBJECTS},
+    "square": _square,
+}
+"""Task -> who solves it."""

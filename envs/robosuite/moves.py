@@ -1,0 +1,130 @@
+"""What hands do, step by step: taking a thing, putting it elsewhere, letting go. Each is a generator of actions [7]."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+
+from .hand import CLOSE, OPEN, Hand, downward, nearest, turned
+
+Steps = Iterator[np.ndarray]
+Place = Callable[[], np.ndarray]  # where something is now, metres in the world [3]
+Disc = tuple[np.ndarray, float]  # something that stands in the way of fingers: its centre and radius, metres
+
+_NEAR, _FAR = 0.008, 0.05  # metres off the vertical within which a hand is down, and from which on it is up
+_LEVER = 0.05  # metres that a radian of turn counts for
+_FINGER_M = 0.05, 0.012  # of an open finger: from the middle, and its radius
+_CLEAR_M = 0.02  # beside a finger: more is not better
+
+
+class Body:
+    """A thing of the scene. low: how far its bottom is below its origin, metres."""
+
+    def __init__(self, hand: Hand, name: str, low: float = 0.0) -> None:
+        self._view, self.low = hand.data.body(name), low
+
+    @property
+    def position(self) -> np.ndarray:
+        return self._view.xpos.copy()
+
+    @property
+    def axes(self) -> np.ndarray:
+        """[3, 3]: rows are its axes in the world."""
+        return self._view.xmat.reshape(3, 3).T.copy()
+
+
+def take(
+    hand: Hand,
+    grasp: Place,
+    ways: Callable[[], Sequence[np.ndarray]],
+    others: Sequence[Disc] = (),
+    hover: float = 0.08,
+) -> Steps:
+    """Over the place to grasp, down, and close.
+
+    grasp: where the fingertips close. ways: directions along which they may. others: what stands beside it. hover: how
+    high above it the hand comes.
+    """
+    rotation = downward(_clearest(ways(), grasp(), hand.rotation[:, 0], others))
+    for _ in range(100):
+        rotation = downward(nearest(ways(), rotation[:, 0]))
+        goal = grasp()
+        away = float(np.hypot(*(goal - hand.position)[:2])) + _LEVER * hand.away(rotation)
+        if away < _NEAR + 0.004 and abs(hand.position[2] - goal[2]) < 0.008:
+            break
+        yield hand.towards(goal + (0, 0, funnel(away, 0.0, hover)), rotation, OPEN)
+    yield from close(hand, rotation)
+
+
+def close(hand: Hand, rotation: np.ndarray) -> Steps:
+    """The fingers close where they are, until they hold something or meet."""
+    place, gap = hand.position, np.inf
+    for step in range(12):
+        if step > 3 and gap - hand.gap < 0.0005:
+            return
+        gap = hand.gap
+        yield hand.towards(place, rotation, CLOSE)
+
+
+def put(
+    hand: Hand,
+    body: Body,
+    place: Place,
+    carry: float,
+    rotation: np.ndarray,
+    drop: float = 0.01,
+    near: float = 0.01,
+) -> Steps:
+    """Up, over the place, down, and open, as long as the thing is held.
+
+    place: where its origin goes. carry: height of its bottom on the way, metres in the world. rotation: of the hand
+    there. drop: how far above the place it is let go. near: how far beside it, turns counted as by the lever.
+    """
+    for _ in range(150):
+        if not holds(hand, body):
+            return
+        way = place() - body.position
+        off = float(np.hypot(*way[:2])) + _LEVER * hand.away(rotation)
+        if off < near and -way[2] < drop + 0.004:
+            break
+        bottom, ground = body.position[2] - body.low, place()[2] - body.low + drop - 0.003
+        # Sideways no sooner than it is high enough.
+        free = float(np.clip(1 - (carry - 0.015 - bottom) / 0.05, 0.0, 1.0)) if off > _FAR else 1.0
+        rise = funnel(off, ground, carry, near) - bottom
+        yield hand.towards(hand.position + (*(free * way[:2]), rise), rotation, CLOSE)
+    yield from release(hand, hand.rotation)
+
+
+def release(hand: Hand, rotation: np.ndarray, rise: float = 0.1) -> Steps:
+    """The fingers open, and the hand leaves upwards."""
+    place = hand.position
+    for step in range(20):
+        yield hand.towards(place + (0, 0, rise if step > 3 else 0.0), rotation, OPEN)
+
+
+def holds(hand: Hand, body: Body) -> bool:
+    """Whether it is between fingers that are not quite closed."""
+    return hand.gap > 0.01 and float(np.linalg.norm(hand.position - body.position)) < 0.1
+
+
+def funnel(away: float, low: float, high: float, near: float = _NEAR) -> float:
+    """A height that falls from `high` to `low` as the hand comes nearer to the vertical."""
+    return low + (high - low) * float(np.clip((away - near) / (_FAR - near), 0.0, 1.0))
+
+
+def _clearest(
+    ways: Sequence[np.ndarray], place: np.ndarray, current: np.ndarray, others: Sequence[Disc]
+) -> np.ndarray:
+    """The way to close that leaves the fingers room, and of those the one that turns the hand least."""
+
+    def worth(way: np.ndarray) -> float:
+        way = nearest([way], current)
+        offset, radius = _FINGER_M
+        room = _CLEAR_M
+        for centre, other in others:
+            for finger in (place + offset * way, place - offset * way):
+                room = min(room, float(np.hypot(*(finger - centre)[:2])) - other - radius)
+        return room - 0.005 * turned(current, way)
+
+    return nearest([max(ways, key=worth)], current)
