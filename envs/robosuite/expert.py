@@ -6,9 +6,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 from .hand import CLOSE, Hand, downward, nearest
-from .moves import Body, Disc, Steps, holds, put, take
+from .moves import Body, Disc, Steps, holds, put, reach, take
 from .tasks import OBJECTS
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ _OBJECTS = {
     "cereal": (0.075, 0.055, (1,)),
     "can": (0.041, 0.02, ()),
 }
+_BIN = (-0.09, 0.29), (-0.49, -0.01)  # between the walls around what is to be sorted
 _REACH_M = 0.8  # from the arm's base, up to which a hand that looks down is agile
 
 
@@ -78,7 +80,8 @@ def _bin(name: str) -> Plan:
         def ways() -> list[np.ndarray]:
             return [body.axes[axis] for axis in axes] or _ROUND
 
-        yield from take(hand, lambda: body.position + (0, 0, height), ways, _neighbours(hand, name))
+        walls = _BIN if name == "bread" else None  # the others are higher than the walls
+        yield from take(hand, lambda: body.position + (0, 0, height), ways, _neighbours(hand, name), walls)
         rotation = downward(hand.rotation[:, 0])
         yield from put(hand, body, lambda: target, 0.93, rotation, drop=0.02, near=0.03)
 
@@ -104,10 +107,66 @@ def _neighbours(hand: Hand, name: str) -> list[Disc]:
     return found
 
 
+_WRIST_RAD = 2.0  # how far it can be turned to either side
+
+
 def _square(env: RobosuiteEnv) -> Steps:
     hand = Hand(env.simulation)
     nut, peg = Body(hand, "SquareNut_main", 0.01), Body(hand, "peg1")
-    yield from take(hand, lambda: nut.position + 0.06 * nut.axes[0], lambda: nut.axes[1:2])
+    yield from take(hand, lambda: nut.position + 0.06 * nut.axes[0] + (0, 0, 0.006), lambda: nut.axes[1:2])
+    turn = _turn_square(nut.axes[0], hand.rotation[:, 0])
+    rotation = turn @ downward(hand.rotation[:, 0])
+    place = np.array((*peg.position[:2], 0.83))
+    yield from put(hand, nut, lambda: place, 0.975, rotation, drop=0.09, near=0.006, far=0.02)
+
+
+def _turn_square(side: np.ndarray, across: np.ndarray) -> np.ndarray:
+    """The least rotation about the vertical that makes `side` parallel to an axis of the world, but for the one that
+    points away from the arm, and that a wrist can do whose hand closes along `across` (along y when it is not turned).
+    """
+    yaw, wrist = np.arctan2(side[1], side[0]), np.arctan2(-across[0], across[1])
+    quarters = [(quarter, quarter * np.pi / 2 - yaw) for quarter in range(-4, 5)]
+    possible = [turn for quarter, turn in quarters if quarter % 4 and abs(turn + wrist) < _WRIST_RAD]
+    return Rotation.from_rotvec((0, 0, min(possible, key=abs))).as_matrix()
+
+
+# Where closed fingers hook behind the bar of the door's handle, with the palm on it, in the handle's frame.
+_HOOK = np.array((0.11, -0.069, -0.004))
+_FREE_RAD = 1.1  # of the handle's turn: the latch is clear of the frame
+
+
+def _door(env: RobosuiteEnv) -> Steps:
+    hand = Hand(env.simulation)
+    handle = Body(hand, "Door_latch")
+    hinge, latch = hand.data.joint("Door_hinge"), hand.data.joint("Door_latch_joint")
+
+    def hook() -> np.ndarray:
+        return handle.position + handle.axes.T @ _HOOK
+
+    across = nearest([handle.axes[0]], hand.rotation[:, 0])
+
+    def rotation() -> np.ndarray:
+        return downward(nearest([np.cross((0, 0, 1), handle.axes[1])], across))
+
+    yield from reach(hand, hook, rotation, CLOSE, 0.1)
+    for _ in range(200):
+        if np.linalg.norm(hand.position - hook()) > 0.08:
+            return
+        down = _along(latch.xaxis, hook() - latch.xanchor)
+        down *= -np.sign(down[2])
+        pull = _along(hinge.xaxis, hook() - hinge.xanchor)
+        angle = abs(float(latch.qpos[0]))
+        press = 0.05 * float(np.clip((1.5 - angle) / 0.4, 0.0, 1.0))
+        swing = 0.05 * float(np.clip((angle - _FREE_RAD + 0.3) / 0.3, 0.0, 1.0))
+        if hinge.qpos[0] > 0.05:  # the latch has left the frame
+            press, swing = 0.3 * press, 0.05
+        yield hand.towards(hook() + press * down + swing * pull, rotation(), CLOSE)
+
+
+def _along(axis: np.ndarray, arm: np.ndarray) -> np.ndarray:
+    """The direction in which the end of `arm` moves as it turns about `axis`."""
+    way = np.cross(axis, arm)
+    return way / np.linalg.norm(way)
 
 
 PLANS: dict[str, Plan] = {
@@ -118,5 +177,6 @@ PLANS: dict[str, Plan] = {
     **{name: _bin(name) for name in OBJECTS},
     **{f"pick-{name}": _bin(name) for name in OBJECTS},
     "square": _square,
+    "door": _door,
 }
 """Task -> who solves it."""

@@ -11,11 +11,13 @@ from .hand import CLOSE, OPEN, Hand, downward, nearest, turned
 Steps = Iterator[np.ndarray]
 Place = Callable[[], np.ndarray]  # where something is now, metres in the world [3]
 Disc = tuple[np.ndarray, float]  # something that stands in the way of fingers: its centre and radius, metres
+Walls = tuple[tuple[float, float], tuple[float, float]]  # between which a palm must be: limits of x and of y, metres
 
 _NEAR, _FAR = 0.008, 0.05  # metres off the vertical within which a hand is down, and from which on it is up
 _LEVER = 0.05  # metres that a radian of turn counts for
 _FINGER_M = 0.05, 0.012  # of an open finger: from the middle, and its radius
-_CLEAR_M = 0.02  # beside a finger: more is not better
+_PALM_M = 0.105  # half its width
+_CLEAR_M = 0.02  # beside a finger or the palm: more is not better
 
 
 class Body:
@@ -39,22 +41,27 @@ def take(
     grasp: Place,
     ways: Callable[[], Sequence[np.ndarray]],
     others: Sequence[Disc] = (),
+    walls: Walls | None = None,
     hover: float = 0.08,
 ) -> Steps:
     """Over the place to grasp, down, and close.
 
-    grasp: where the fingertips close. ways: directions along which they may. others: what stands beside it. hover: how
-    high above it the hand comes.
+    grasp: where the fingertips close. ways: directions along which they may. others, walls: what stands beside it.
+    hover: how high above it the hand comes.
     """
-    rotation = downward(_clearest(ways(), grasp(), hand.rotation[:, 0], others))
+    chosen = _clearest(ways(), grasp(), hand.rotation[:, 0], others, walls)
+    yield from reach(hand, grasp, lambda: downward(nearest(ways(), chosen)), OPEN, hover)
+    yield from close(hand, downward(nearest(ways(), chosen)))
+
+
+def reach(hand: Hand, place: Place, rotation: Callable[[], np.ndarray], grip: float, hover: float = 0.08) -> Steps:
+    """Over a place, and down to it."""
     for _ in range(100):
-        rotation = downward(nearest(ways(), rotation[:, 0]))
-        goal = grasp()
-        away = float(np.hypot(*(goal - hand.position)[:2])) + _LEVER * hand.away(rotation)
+        goal = place()
+        away = float(np.hypot(*(goal - hand.position)[:2])) + _LEVER * hand.away(rotation())
         if away < _NEAR + 0.004 and abs(hand.position[2] - goal[2]) < 0.008:
-            break
-        yield hand.towards(goal + (0, 0, funnel(away, 0.0, hover)), rotation, OPEN)
-    yield from close(hand, rotation)
+            return
+        yield hand.towards(goal + (0, 0, funnel(away, 0.0, hover)), rotation(), grip)
 
 
 def close(hand: Hand, rotation: np.ndarray) -> Steps:
@@ -75,11 +82,13 @@ def put(
     rotation: np.ndarray,
     drop: float = 0.01,
     near: float = 0.01,
+    far: float = _FAR,
 ) -> Steps:
     """Up, over the place, down, and open, as long as the thing is held.
 
     place: where its origin goes. carry: height of its bottom on the way, metres in the world. rotation: of the hand
-    there. drop: how far above the place it is let go. near: how far beside it, turns counted as by the lever.
+    there. drop: how far above the place it is let go. near: how far beside it, turns counted as by the lever;
+    from `far` on it is carried high.
     """
     for _ in range(150):
         if not holds(hand, body):
@@ -90,8 +99,8 @@ def put(
             break
         bottom, ground = body.position[2] - body.low, place()[2] - body.low + drop - 0.003
         # Sideways no sooner than it is high enough.
-        free = float(np.clip(1 - (carry - 0.015 - bottom) / 0.05, 0.0, 1.0)) if off > _FAR else 1.0
-        rise = funnel(off, ground, carry, near) - bottom
+        free = float(np.clip(1 - (carry - 0.015 - bottom) / 0.05, 0.0, 1.0)) if off > far else 1.0
+        rise = funnel(off, ground, carry, near, far) - bottom
         yield hand.towards(hand.position + (*(free * way[:2]), rise), rotation, CLOSE)
     yield from release(hand, hand.rotation)
 
@@ -108,15 +117,15 @@ def holds(hand: Hand, body: Body) -> bool:
     return hand.gap > 0.01 and float(np.linalg.norm(hand.position - body.position)) < 0.1
 
 
-def funnel(away: float, low: float, high: float, near: float = _NEAR) -> float:
+def funnel(away: float, low: float, high: float, near: float = _NEAR, far: float = _FAR) -> float:
     """A height that falls from `high` to `low` as the hand comes nearer to the vertical."""
-    return low + (high - low) * float(np.clip((away - near) / (_FAR - near), 0.0, 1.0))
+    return low + (high - low) * float(np.clip((away - near) / (far - near), 0.0, 1.0))
 
 
 def _clearest(
-    ways: Sequence[np.ndarray], place: np.ndarray, current: np.ndarray, others: Sequence[Disc]
+    ways: Sequence[np.ndarray], place: np.ndarray, current: np.ndarray, others: Sequence[Disc], walls: Walls | None
 ) -> np.ndarray:
-    """The way to close that leaves the fingers room, and of those the one that turns the hand least."""
+    """The way to close that leaves fingers and palm room, and of those the one that turns the hand least."""
 
     def worth(way: np.ndarray) -> float:
         way = nearest([way], current)
@@ -125,6 +134,9 @@ def _clearest(
         for centre, other in others:
             for finger in (place + offset * way, place - offset * way):
                 room = min(room, float(np.hypot(*(finger - centre)[:2])) - other - radius)
+        for axis, (low, high) in enumerate(walls or ()):
+            half = _PALM_M * abs(way[axis])
+            room = min(room, place[axis] - half - low, high - half - place[axis])
         return room - 0.005 * turned(current, way)
 
     return nearest([max(ways, key=worth)], current)
