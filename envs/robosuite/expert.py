@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from .hand import CLOSE, Hand, downward, nearest
-from .moves import Body, Disc, Steps, holds, put, reach, take
+from .hand import CLOSE, OPEN, Hand, downward
+from .moves import Body, Disc, Steps, close, holds, put, reach, take
 from .tasks import OBJECTS
 
 if TYPE_CHECKING:
@@ -130,8 +130,7 @@ def _turn_square(side: np.ndarray, across: np.ndarray) -> np.ndarray:
     return Rotation.from_rotvec((0, 0, min(possible, key=abs))).as_matrix()
 
 
-# Where closed fingers hook behind the bar of the door's handle, with the palm on it, in the handle's frame.
-_HOOK = np.array((0.11, -0.069, -0.004))
+_BAR = np.array((0.11, -0.1, 0.0))  # where the door's handle is held, in its frame
 _FREE_RAD = 1.1  # of the handle's turn: the latch is clear of the frame
 
 
@@ -140,33 +139,25 @@ def _door(env: RobosuiteEnv) -> Steps:
     handle = Body(hand, "Door_latch")
     hinge, latch = hand.data.joint("Door_hinge"), hand.data.joint("Door_latch_joint")
 
-    def hook() -> np.ndarray:
-        return handle.position + handle.axes.T @ _HOOK
+    def bar() -> np.ndarray:
+        return handle.position + handle.axes.T @ _BAR
 
-    across = nearest([handle.axes[0]], hand.rotation[:, 0])
+    def held() -> np.ndarray:
+        """The rotation of a hand that looks at the door and closes on the bar from above and below."""
+        side, panel, up = handle.axes
+        return np.stack([-up, -side, panel], axis=1)
 
-    def rotation() -> np.ndarray:
-        return downward(nearest([np.cross((0, 0, 1), handle.axes[1])], across))
-
-    yield from reach(hand, hook, rotation, CLOSE, 0.1)
+    yield from reach(hand, bar, held, OPEN, 0.1)
+    yield from close(hand, held())
     for _ in range(200):
-        if np.linalg.norm(hand.position - hook()) > 0.08:
+        if np.linalg.norm(hand.position - bar()) > 0.06:
             return
-        down = _along(latch.xaxis, hook() - latch.xanchor)
-        down *= -np.sign(down[2])
-        pull = _along(hinge.xaxis, hook() - hinge.xanchor)
-        angle = abs(float(latch.qpos[0]))
-        press = 0.05 * float(np.clip((1.5 - angle) / 0.4, 0.0, 1.0))
-        swing = 0.05 * float(np.clip((angle - _FREE_RAD + 0.3) / 0.3, 0.0, 1.0))
-        if hinge.qpos[0] > 0.05:  # the latch has left the frame
-            press, swing = 0.3 * press, 0.05
-        yield hand.towards(hook() + press * down + swing * pull, rotation(), CLOSE)
-
-
-def _along(axis: np.ndarray, arm: np.ndarray) -> np.ndarray:
-    """The direction in which the end of `arm` moves as it turns about `axis`."""
-    way = np.cross(axis, arm)
-    return way / np.linalg.norm(way)
+        down = np.sign(latch.xaxis @ np.cross(handle.axes[0], (0, 0, -1)))
+        turn = Rotation.from_rotvec(0.4 * down * latch.xaxis if latch.qpos[0] * down < 1.3 else (0, 0, 0))
+        swing = Rotation.from_rotvec(hinge.xaxis * 0.1 * float(np.clip((latch.qpos[0] * down - _FREE_RAD) / 0.1, 0, 1)))
+        goal = latch.xanchor + turn.apply(bar() - latch.xanchor)
+        goal = hinge.xanchor + swing.apply(goal - hinge.xanchor)
+        yield hand.towards(goal, (swing * turn).as_matrix() @ held(), CLOSE)
 
 
 PLANS: dict[str, Plan] = {

@@ -55,13 +55,16 @@ def take(
 
 
 def reach(hand: Hand, place: Place, rotation: Callable[[], np.ndarray], grip: float, hover: float = 0.08) -> Steps:
-    """Over a place, and down to it."""
+    """Before a place, in the direction of the palm, and straight to it."""
     for _ in range(100):
-        goal = place()
-        away = float(np.hypot(*(goal - hand.position)[:2])) + _LEVER * hand.away(rotation())
-        if away < _NEAR + 0.004 and abs(hand.position[2] - goal[2]) < 0.008:
+        goal, turned_so = place(), rotation()
+        back = -turned_so[:, 2]
+        way = goal - hand.position
+        along = float(way @ back)
+        away = float(np.linalg.norm(way - along * back)) + _LEVER * hand.away(turned_so)
+        if away < _NEAR + 0.004 and abs(along) < 0.008:
             return
-        yield hand.towards(goal + (0, 0, funnel(away, 0.0, hover)), rotation(), grip)
+        yield hand.towards(goal + funnel(away, 0.0, hover) * back, turned_so, grip)
 
 
 def close(hand: Hand, rotation: np.ndarray) -> Steps:
