@@ -21,7 +21,9 @@ _ROUND = [np.array((np.cos(angle), np.sin(angle), 0.0)) for angle in np.arange(0
 
 def expert(env: RobosuiteEnv, rng: np.random.Generator) -> Callable[[], np.ndarray]:
     """Who solves the episode that `env` has just begun. rng: not needed, there is no chance in the plans."""
-    plan = PLANS[env.asked.task]
+    from .two_arm_expert import PLANS_OF_TWO
+
+    plan = (PLANS | PLANS_OF_TWO)[env.asked.task]
 
     def forever() -> Steps:
         while True:  # what slipped is taken again
@@ -160,6 +162,24 @@ def _door(env: RobosuiteEnv) -> Steps:
         yield hand.towards(goal, (swing * turn).as_matrix() @ held(), CLOSE)
 
 
+_PRESS_M = 0.01  # that the wiper is sent into the table
+
+
+def _wipe(env: RobosuiteEnv) -> Steps:
+    hand, world = Hand(env.simulation), env.simulation.env
+    markers = list(world.model.mujoco_arena.markers)
+    places = np.array([hand.data.body(marker.root_body).xpos for marker in markers])
+    if np.linalg.norm(places[-1] - hand.position) < np.linalg.norm(places[0] - hand.position):
+        markers, places = markers[::-1], places[::-1]  # along the line, from its nearer end
+    rotation, top = downward(hand.rotation[:, 0]), float(places[0, 2])
+    while True:
+        left = [place for marker, place in zip(markers, places, strict=True) if marker not in world.wiped_markers]
+        goal = left[0] if left else hand.position
+        off = float(np.hypot(*(goal - hand.position)[:2]))
+        raised = 0.03 if off > 0.15 else -_PRESS_M
+        yield hand.towards(np.array((*goal[:2], top + raised)), rotation, OPEN)
+
+
 PLANS: dict[str, Plan] = {
     "lift": _lift,
     "stack": _stack("cubeA", "cubeB"),
@@ -169,5 +189,6 @@ PLANS: dict[str, Plan] = {
     **{f"pick-{name}": _bin(name) for name in OBJECTS},
     "square": _square,
     "door": _door,
+    "wipe": _wipe,
 }
 """Task -> who solves it."""
