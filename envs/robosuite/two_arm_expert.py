@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from .hand import CLOSE, OPEN, Hand, downward, turn_to
-from .moves import Body, Steps, release, take
+from .hand import CLOSE, OPEN, Hand, downward
+from .moves import Body, Steps, funnel, release, take
 
 if TYPE_CHECKING:
     from .env import RobosuiteEnv
@@ -37,13 +37,6 @@ def _still(last: np.ndarray | None) -> np.ndarray:
     return np.array((*np.zeros(6), OPEN if last is None else last[6]))
 
 
-def _keep(hand: Hand, grip: float, steps: int) -> Steps:
-    """A hand that stays for a number of steps."""
-    place, rotation = hand.position, hand.rotation
-    for _ in range(steps):
-        yield hand.towards(place, rotation, grip)
-
-
 def _lift(env: RobosuiteEnv) -> Steps:
     hands = [Hand(env.simulation, arm) for arm in (0, 1)]
     pot = Body(hands[0], "pot_root")
@@ -67,40 +60,77 @@ def _lift(env: RobosuiteEnv) -> Steps:
         )
 
 
+_ALONG = np.array((0.0, 1.0, -1.0)) / np.sqrt(2)  # which way the peg goes: a wrist cannot point it straight ahead
+_STAND = np.array((0.0, 0.28, 1.05))  # of the hand with the plate
+
+
 def _peg(env: RobosuiteEnv) -> Steps:
-    """The plate's hole is turned to the peg's arm, the peg to the hole, and the peg comes."""
+    """Both hands lean towards each other, the peg comes before the hole, and goes in."""
     peg_hand, plate_hand = (Hand(env.simulation, arm) for arm in (0, 1))
     peg, plate = Body(peg_hand, "peg_main"), Body(plate_hand, "hole_main")
-    forward = np.array((0.0, 1.0, 0.0))
-    pointing = Rotation.from_rotvec(turn_between(peg.axes[2], forward)).as_matrix() @ peg_hand.rotation
-    normal = plate.axes[2]
-    facing = Rotation.from_rotvec(turn_between(normal, -forward)).as_matrix() @ plate_hand.rotation
-    stand = np.array((0.0, 0.28, 1.15))
+    pointing = _swung(peg.axes[2], _ALONG) @ peg_hand.rotation
+    level = np.array((0.0, -1.0, 0.0))  # by way of it, so that the plate stays upright
+    facing = _swung(level, -_ALONG) @ _swung(plate.axes[2], level) @ plate_hand.rotation
     while True:
         hole = plate.position + 0.1 * plate.axes[0]
-        off = hole - peg.position
-        aside = float(np.hypot(off[0], off[2])) + 0.1 * (peg_hand.away(pointing) + plate_hand.away(facing))
-        ahead = 0.22 if aside > 0.06 else 0.05
-        goal = peg_hand.position + off - ahead * forward
-        yield np.concatenate(
-            [peg_hand.towards(goal, pointing, OPEN), plate_hand.towards(stand, facing, OPEN)]
-        )
+        way = hole - peg.position
+        aside = float(np.linalg.norm(way - (way @ _ALONG) * _ALONG))
+        aside += 0.1 * (peg_hand.away(pointing) + plate_hand.away(facing))
+        ahead = funnel(aside, 0.05, 0.22, 0.02, 0.06)
+        goal = peg_hand.position + way - ahead * _ALONG
+        yield np.concatenate([peg_hand.towards(goal, pointing, OPEN), plate_hand.towards(_STAND, facing, OPEN)])
 
 
-def turn_between(current: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """The rotation vector that takes one direction to another the shortest way."""
+def _swung(current: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """The rotation [3, 3] that takes one direction to another the shortest way."""
     axis = np.cross(current, wanted)
     size = float(np.linalg.norm(axis))
-    return axis / max(size, 1e-9) * np.arctan2(size, float(current @ wanted))
+    return Rotation.from_rotvec(axis / max(size, 1e-9) * np.arctan2(size, float(current @ wanted))).as_matrix()
+
+
+_MEET = np.array((0.0, 0.0, 1.0))  # where the middle of the hammer's handle is passed
 
 
 def _handover(env: RobosuiteEnv) -> Steps:
-    """The first arm takes the hammer by the neck and holds it across, the second takes the end of the handle."""
+    """The first arm takes the hammer near its head and turns the handle's end to the second, which takes that."""
     giver, taker = (Hand(env.simulation, arm) for arm in (0, 1))
     hammer = Body(giver, "hammer_root")
     half = float(env.simulation.env.hammer.handle_length) / 2
-    handle = hammer.axes[2]
-    yield from _beside(take(giver, lambda: hammer.position - 0.3 * half * hammer.axes[2], lambda: [np.cross(_UP, handle)]), iter(()))
+
+    def handle(share: float) -> np.ndarray:
+        """A point of the handle, from its middle (0) to the end without the head (1)."""
+        return hammer.position - share * half * hammer.axes[2]
+
+    def ways() -> list[np.ndarray]:
+        return [np.cross(_UP, hammer.axes[2])]
+
+    waits = taker.position + (0, 0.0, 0.05)
+    wait_so = downward(taker.rotation[:, 0])
+    for action in take(giver, lambda: handle(-0.4), ways):
+        yield np.concatenate([action, taker.towards(waits, wait_so, OPEN)])
+    across = _facing(giver, -hammer.axes[2])
+    for _ in range(120):
+        if giver.gap < 0.01:
+            return
+        if np.linalg.norm(_MEET - hammer.position) < 0.02 and giver.away(across) < 0.1:
+            break
+        rise = float(np.clip((hammer.position[2] - 0.86) / 0.05, 0.0, 1.0))
+        goal = giver.position + (_MEET - hammer.position) * (rise, rise, 1.0)
+        turn = across if rise > 0 else giver.rotation
+        yield np.concatenate([giver.towards(goal, turn, CLOSE), taker.towards(waits, wait_so, OPEN)])
+    stay = giver.position
+    for action in take(taker, lambda: handle(0.75), ways):
+        yield np.concatenate([giver.towards(stay, across, CLOSE), action])
+    taken, so = taker.position, taker.rotation
+    for action in release(giver, across):
+        yield np.concatenate([action, taker.towards(taken, so, CLOSE)])
+
+
+def _facing(hand: Hand, way: np.ndarray) -> np.ndarray:
+    """The rotation of a hand that holds a thing, in which the thing's `way` points along y."""
+    turn = np.arctan2(1.0, 0.0) - np.arctan2(way[1], way[0])
+    turn = (turn + np.pi) % (2 * np.pi) - np.pi
+    return Rotation.from_rotvec((0, 0, turn)).as_matrix() @ downward(hand.rotation[:, 0])
 
 
 PLANS_OF_TWO: dict[str, Callable[[RobosuiteEnv], Steps]] = {
