@@ -1,4 +1,4 @@
-"""`deixis/Robosuite-v0` and `deixis/RobosuiteTwoArm-v0`: robosuite's tasks with Pandas under operational-space control."""
+"""`deixis/Robosuite-v0` and `deixis/RobosuiteTwoArm-v0`: robosuite's tasks, Pandas under operational-space control."""
 
 from __future__ import annotations
 
@@ -23,15 +23,16 @@ _EEF_UNITS = (*("metre",) * 3, *("1",) * 4, *("metre",) * 2)
 class RobosuiteEnv(ForeignEnv):
     """One Panda in robosuite's scenes.
 
-    Action [7] in [-1, 1]: the hand's way, 0.05 m at 1, and its turn about the world's axes, 0.5 rad at 1, in a twentieth
-    of a second, from where it is; the gripper closes above 0 and opens below. Proprioception [9]: place of the fingertips
-    (metres, world), rotation of the hand (quaternion x y z w), joints of the fingers (metres), as robomimic has them.
-    A tool without fingers takes no notice of `gripper` and has zeros in place of their joints.
+    Action [7] in [-1, 1]: the hand's way from where it is, 0.05 m at 1, and its turn about the world's axes, 0.5 rad at
+    1, in a twentieth of a second; the gripper closes above 0 and opens below. Proprioception [9]: place of the
+    fingertips (metres, world), rotation of the hand (quaternion x y z w), joints of the fingers (metres), as robomimic
+    has them. A tool without fingers takes no notice of `gripper` and has zeros in place of their joints.
 
     The condition "swap" asks for another object, or the other order, where a scene has one: tasks `pick-...` and
     `stack-...-...`. Sizes that robosuite draws as it builds a model are the same in all episodes.
     """
 
+    metadata = {**ForeignEnv.metadata, "render_fps": RATE_HZ}
     conditions = (*ForeignEnv.conditions, "swap")
     groups = (1,)
     robot_bodies = ("robot", "gripper", "mount")
@@ -46,8 +47,14 @@ class RobosuiteEnv(ForeignEnv):
         level: str = DEFAULT,
         render_mode: str | None = None,
         tasks: Sequence[str] | None = None,
+        cameras: Sequence[str] | None = None,
         render_size: int = 256,
     ) -> None:
+        """tasks, cameras: some of the environment's, by name; None is all."""
+        seen = {camera.name: camera for camera in self._cameras}
+        for name in cameras or ():
+            if name not in seen:
+                raise ValueError(f"cameras: found {name!r}, wanted some of {', '.join(seen)}")
         available = [name for name, task in self._known.items() if has(task.scene.name)]
         for name in tasks or ():
             if name not in available:
@@ -55,7 +62,7 @@ class RobosuiteEnv(ForeignEnv):
         super().__init__(
             self._env_id,
             tasks or available,
-            self._cameras,
+            self._cameras if cameras is None else [seen[name] for name in cameras],
             _proprio(self._arms),
             _action(self._arms),
             image_size,
@@ -125,7 +132,7 @@ class RobosuiteEnv(ForeignEnv):
 
 
 class RobosuiteTwoArmEnv(RobosuiteEnv):
-    """Two Pandas in robosuite's scenes: actions [14] and proprioception [18] are those of one arm, then of the other."""
+    """Two Pandas in robosuite's scenes: actions [14] and proprioception [18] are those of one arm, then the other."""
 
     conditions = ForeignEnv.conditions
     _known = TWO_ARMS

@@ -36,7 +36,7 @@ def expert(env: RobosuiteEnv, rng: np.random.Generator) -> Callable[[], np.ndarr
 def _lift(env: RobosuiteEnv) -> Steps:
     hand = Hand(env.simulation)
     cube = Body(hand, "cube_main")
-    yield from take(hand, lambda: cube.position, lambda: cube.axes[:2])
+    yield from take(hand, lambda: cube.position, lambda: [*cube.axes[:2]])
     rotation = downward(hand.rotation[:, 0])
     while holds(hand, cube):
         yield hand.towards(hand.position + (0, 0, 0.06), rotation, CLOSE)
@@ -50,7 +50,7 @@ def _stack(upper: str, lower: str) -> Plan:
         hand = Hand(env.simulation)
         cube, under = Body(hand, f"{upper}_main", _HALF[upper]), Body(hand, f"{lower}_main", _HALF[lower])
         beside = [(under.position, _HALF[lower] * 1.4)]
-        yield from take(hand, lambda: cube.position, lambda: cube.axes[:2], beside)
+        yield from take(hand, lambda: cube.position, lambda: [*cube.axes[:2]], beside)
         top = float(under.position[2]) + _HALF[lower]
         height = np.array((0, 0, _HALF[upper] + _HALF[lower]))
         rotation = downward(hand.rotation[:, 0])
@@ -115,7 +115,7 @@ _WRIST_RAD = 2.0  # how far it can be turned to either side
 def _square(env: RobosuiteEnv) -> Steps:
     hand = Hand(env.simulation)
     nut, peg = Body(hand, "SquareNut_main", 0.01), Body(hand, "peg1")
-    yield from take(hand, lambda: nut.position + 0.06 * nut.axes[0] + (0, 0, 0.006), lambda: nut.axes[1:2])
+    yield from take(hand, lambda: nut.position + 0.06 * nut.axes[0] + (0, 0, 0.006), lambda: [nut.axes[1]])
     turn = _turn_square(nut.axes[0], hand.rotation[:, 0])
     rotation = turn @ downward(hand.rotation[:, 0])
     place = np.array((*peg.position[:2], 0.83))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -39,7 +39,6 @@ def _still(last: np.ndarray | None) -> np.ndarray:
 
 def _lift(env: RobosuiteEnv) -> Steps:
     hands = [Hand(env.simulation, arm) for arm in (0, 1)]
-    pot = Body(hands[0], "pot_root")
     sites = [hands[0].data.site(f"pot_handle{arm}") for arm in (0, 1)]
 
     def outward() -> list[np.ndarray]:

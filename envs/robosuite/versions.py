@@ -11,6 +11,8 @@ from typing import Any
 import mujoco
 import numpy as np
 
+from .control import ArmControl, solve
+
 RATE_HZ = 20
 _MODEL_SEED = 0  # sizes that robosuite draws when it builds a model (Lift's cube, the hammer) are those of this seed
 
@@ -62,11 +64,14 @@ class Simulation:
             )
         finally:
             np.random.set_state(state)
-        # Nobody reads robosuite's observations, and in 1.4 they are a third of a step.
-        self.env._update_observables = _nothing
-        self.env._get_observations = _nothing
+        self.leave_observations_out()
         self.model, self.data = self.env.sim.model._model, self.env.sim.data._data
         self._substeps = int(self.env.control_timestep / self.env.model_timestep)
+
+    def leave_observations_out(self) -> None:
+        """Nobody reads robosuite's own observations, which are made after every substep."""
+        self.env._update_observables = _nothing
+        self.env._get_observations = _nothing
 
     def reset(self) -> None:
         """Begins an episode, from numpy's global generator alone.
@@ -81,34 +86,27 @@ class Simulation:
         mujoco.mj_resetData(self.model, self.data)
         self.data.qpos[:] = positions
         mujoco.mj_forward(self.model, self.data)
+        self._arms = [ArmControl(self.env, robot) for robot in self.env.robots]
 
     def step(self, action: np.ndarray) -> None:
         """One control step with an action [7 * arms], the same to the last bit as robosuite's own.
 
         robosuite computes positions and velocities three times a substep for one state; here the second and third
-        time do only what differs, which is the solver's: it starts from where it ended.
+        time do only what differs, which is the solver's: it starts from where it ended. Tools without fingers take no
+        notice of the gripper's part.
         """
-        env, model, data = self.env, self.model, self.data
-        action = self._taken(action)
-        forward = env.sim.forward
-        env.sim.forward = lambda: mujoco.mj_forwardSkip(model, data, mujoco.mjtStage.mjSTAGE_VEL.value, 1)
-        env.timestep += 1
-        try:
-            for substep in range(self._substeps):
-                mujoco.mj_step1(model, data)
-                env.sim.forward()
-                env._pre_action(action, substep == 0)
-                mujoco.mj_step2(model, data)
-        finally:
-            env.sim.forward = forward
-        env.cur_time += env.control_timestep
-        with redirect_stdout(StringIO()):  # it prints where a joint is near its limit
-            env.reward(action)  # which marks what was wiped
-
-    def _taken(self, action: np.ndarray) -> np.ndarray:
-        """The part of [7 * arms] that robosuite takes: tools without fingers have no gripper's."""
-        arms = np.split(action, len(self.env.robots))
-        return np.concatenate([part[: robot.action_dim] for part, robot in zip(arms, self.env.robots, strict=True)])
+        parts = np.split(action, len(self._arms))
+        for substep in range(self._substeps):
+            mujoco.mj_step1(self.model, self.data)
+            solve(self.model, self.data)
+            for arm, part in zip(self._arms, parts, strict=True):
+                arm(part[: arm.size], substep == 0)
+            mujoco.mj_step2(self.model, self.data)
+        self.env.timestep += 1
+        self.env.cur_time += self.env.control_timestep
+        if hasattr(self.env, "wiped_markers"):
+            with redirect_stdout(StringIO()):  # it prints where a joint is near its limit
+                self.env.reward(action)  # which marks what was wiped
 
     def grip_site(self, arm: int) -> int:
         """Number of the site between the fingers."""
