@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .env import RobosuiteEnv
 
 Plan = Callable[["RobosuiteEnv"], Steps]
-_ROUND = [np.array((np.cos(angle), np.sin(angle), 0.0)) for angle in np.arange(0, np.pi, np.pi / 8)]
+_ROUND = [np.array((np.cos(angle), np.sin(angle), 0.0)) for angle in np.arange(0, np.pi, np.pi / 12)]
 
 
 def expert(env: RobosuiteEnv, rng: np.random.Generator) -> Callable[[], np.ndarray]:
@@ -83,7 +83,10 @@ def _bin(name: str) -> Plan:
             return [body.axes[axis] for axis in axes] or _ROUND
 
         walls = _BIN if name == "bread" else None  # the others are higher than the walls
-        yield from take(hand, lambda: body.position + (0, 0, height), ways, _neighbours(hand, name), walls)
+        others = _neighbours(hand, name)
+        highest = max([float(top[2]) for top, _ in others], default=0.0)
+        hover = max(0.08, highest + 0.03 - height - float(body.position[2]))
+        yield from take(hand, lambda: body.position + (0, 0, height), ways, others, walls, hover)
         rotation = downward(hand.rotation[:, 0])
         yield from put(hand, body, lambda: target, 0.93, rotation, drop=0.02, near=0.03)
 
@@ -99,13 +102,16 @@ def _within_reach(hand: Hand, place: np.ndarray) -> np.ndarray:
 
 
 def _neighbours(hand: Hand, name: str) -> list[Disc]:
-    found = []
+    found: list[Disc] = []
     for other in OBJECTS:
-        body = Body(hand, f"{other.capitalize()}_main")
-        if other == "cereal" and other != name:
-            found += [(body.position + along * body.axes[0], 0.022) for along in (-0.033, 0.0, 0.033)]
-        elif other != name:
-            found.append((body.position, 0.028))
+        body, (low, _, _) = Body(hand, f"{other.capitalize()}_main"), _OBJECTS[other]
+        top = body.position + (0, 0, low)
+        if other == name or top[2] > 2:  # the scenes of one object keep the others elsewhere
+            continue
+        if other == "cereal":
+            found += [(top + along * body.axes[0], 0.02) for along in (-0.033, -0.015, 0.0, 0.015, 0.033)]
+        else:
+            found.append((top, 0.025))
     return found
 
 

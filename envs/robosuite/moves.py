@@ -10,13 +10,13 @@ from .hand import CLOSE, OPEN, Hand, downward, nearest, turned
 
 Steps = Iterator[np.ndarray]
 Place = Callable[[], np.ndarray]  # where something is now, metres in the world [3]
-Disc = tuple[np.ndarray, float]  # something that stands in the way of fingers: its centre and radius, metres
+Disc = tuple[np.ndarray, float]  # something that stands in the way: the middle of its top, and its radius, metres
 Walls = tuple[tuple[float, float], tuple[float, float]]  # between which a palm must be: limits of x and of y, metres
 
 _NEAR, _FAR = 0.008, 0.05  # metres off the vertical within which a hand is down, and from which on it is up
 _LEVER = 0.05  # metres that a radian of turn counts for
 _FINGER_M = 0.05, 0.012  # of an open finger: from the middle, and its radius
-_PALM_M = 0.105  # half its width
+_PALM_M = 0.105, 0.032, 0.02  # half its width, half its depth, and how far above the fingertips it begins
 _CLEAR_M = 0.02  # beside a finger or the palm: more is not better
 
 
@@ -130,15 +130,20 @@ def _clearest(
 ) -> np.ndarray:
     """The way to close that leaves fingers and palm room, and of those the one that turns the hand least."""
 
+    finger, finger_radius = _FINGER_M
+    palm, palm_radius, above = _PALM_M
+
     def worth(way: np.ndarray) -> float:
         way = nearest([way], current)
-        offset, radius = _FINGER_M
         room = _CLEAR_M
-        for centre, other in others:
-            for finger in (place + offset * way, place - offset * way):
-                room = min(room, float(np.hypot(*(finger - centre)[:2])) - other - radius)
+        for top, radius in others:
+            sides = [(side, finger_radius) for side in (-finger, finger)]
+            if top[2] > place[2] + above:
+                sides += [(share * (palm - palm_radius), palm_radius) for share in (-1.0, -0.5, 0.0, 0.5, 1.0)]
+            for side, thick in sides:
+                room = min(room, float(np.hypot(*(place + side * way - top)[:2])) - radius - thick)
         for axis, (low, high) in enumerate(walls or ()):
-            half = _PALM_M * abs(way[axis])
+            half = palm * abs(way[axis])
             room = min(room, place[axis] - half - low, high - half - place[axis])
         return room - 0.005 * turned(current, way)
 

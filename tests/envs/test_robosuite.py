@@ -82,9 +82,7 @@ def test_pictures_are_upright() -> None:
             expected = _pixel(env, camera.model_name, env.data.body("cube_main").xpos)
             assert np.abs(seen[camera.name] - expected).max() < 0.03 * BIG
             rows, columns = np.nonzero(env.segmentation(camera.name) == 1)
-            assert (
-                np.abs(seen[camera.name] - (rows.mean(), columns.mean())).max() < 0.03 * BIG
-            )  # its dark side is not red
+            assert np.abs(seen[camera.name] - (rows.mean(), columns.mean())).max() < 0.03 * BIG
         env.data.joint("cube_joint0").qpos[2] += 0.1
         _forward(env)
         assert _red(env.observe()["camera.agentview"])[0] < seen["agentview"][0] - 0.05 * BIG
