@@ -6,3 +6,5 @@ gymnasium.register(id="deixis/Tabletop-v0", entry_point="deixis.envs.tabletop.en
 gymnasium.register(id="deixis/MetaWorld-v0", entry_point="deixis.envs.metaworld.env:MetaWorldEnv")
 gymnasium.register(id="deixis/PushT-v0", entry_point="deixis.envs.pusht_env:PushTTask")
 gymnasium.register(id="deixis/Particle-v0", entry_point="deixis.envs.particle:ParticleEnv")
+gymnasium.register(id="deixis/Robosuite-v0", entry_point="deixis.envs.robosuite.env:RobosuiteEnv")
+gymnasium.register(id="deixis/RobosuiteTwoArm-v0", entry_point="deixis.envs.robosuite.env:RobosuiteTwoArmEnv")

@@ -75,7 +75,7 @@ def _foreign(config: CollectConfig, suite: Suite) -> Demonstrator:
 DEMONSTRATORS: dict[str, Callable[[CollectConfig, Suite], Demonstrator]] = {
     "deixis/Tabletop-v0": _tabletop,
     "deixis/Particle-v0": _particle,
-    "deixis/MetaWorld-v0": _foreign,
+    **dict.fromkeys(("deixis/MetaWorld-v0", "deixis/Robosuite-v0", "deixis/RobosuiteTwoArm-v0"), _foreign),
 }
 """Demonstrators by the Gymnasium id of their environment."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ POINTS = ("hand", "object", "goal")
 _BEFORE_M = 1e-3  # what is not before a camera is seen at its border
 _CHARACTERS = "".join(map(chr, range(32, 127)))
 _TEXT_LENGTH = 300
+_KEPT = 16  # renderers of models that come again, as where tasks take turns
 
 
 @dataclass(frozen=True)
@@ -118,7 +120,7 @@ class ForeignEnv(gymnasium.Env[dict[str, Any], np.ndarray], ABC):
         self.action_space = box(np.asarray(action.low, np.float32), np.asarray(action.high, np.float32))
         self._observing = True
         self._images: dict[str, np.ndarray] = {}
-        self._renderer: tuple[mujoco.MjModel, Renderer] | None = None
+        self._renderers: deque[tuple[mujoco.MjModel, Renderer]] = deque(maxlen=_KEPT)
         self._values: np.ndarray | None = None
         self.asked: Asked
 
@@ -239,11 +241,13 @@ class ForeignEnv(gymnasium.Env[dict[str, Any], np.ndarray], ABC):
     # ---- inside ----
 
     def _draws(self) -> Renderer:
-        if self._renderer is None or self._renderer[0] is not self.model:
-            cameras = [camera.model_name for camera in self.cameras]
-            drawn = level_renderer(self.model, self.data, self.level, cameras, self.image_size, self.groups)
-            self._renderer = self.model, drawn
-        return self._renderer[1]
+        for model, known in self._renderers:
+            if model is self.model:
+                return known
+        cameras = [camera.model_name for camera in self.cameras]
+        drawn = level_renderer(self.model, self.data, self.level, cameras, self.image_size, self.groups)
+        self._renderers.appendleft((self.model, drawn))
+        return drawn
 
     def _values_of_geoms(self) -> np.ndarray:
         model = self.model

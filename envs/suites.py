@@ -83,6 +83,10 @@ def _metaworld(name: str, tasks: tuple[str, ...]) -> Suite:
     return Suite(name, "deixis/MetaWorld-v0", tasks, 500, {"tasks": tasks}, tiers=several)
 
 
+_ROBOSUITE = "deixis/Robosuite-v0"
+_BINNED = ("pick-can", "pick-milk", "pick-bread", "pick-cereal")  # four objects there: the words say which
+_SINGLE = ("lift", "stack", "can", "milk", "bread", "cereal", "square", "door", "wipe")
+_ORDERED = ("stack-red-green", "stack-green-red")
 _DEMO = ("lift", "push", "place")
 SUITES = {
     "tabletop-demo": Suite("tabletop-demo", "deixis/Tabletop-v0", _DEMO, 80, {"tasks": _DEMO}),
@@ -92,6 +96,15 @@ SUITES = {
     # Protocol and seeds of Diffusion Policy (arXiv:2303.04137); its human demonstrations have the seeds 0 to 205.
     "pusht-state": Suite("pusht-state", "deixis/PushT-v0", ("push-t",), 300, {"observation": "state"}, 100_000),
     "pusht-image": Suite("pusht-image", "deixis/PushT-v0", ("push-t",), 300, {"observation": "image"}, 100_000),
+    **{
+        f"robosuite-{task}": Suite(f"robosuite-{task}", _ROBOSUITE, (task,), 500 if task in ("square", "door") else 400)
+        for task in ("lift", "can", "stack", "square", "door")
+    },
+    "robosuite-pickplace": Suite("robosuite-pickplace", _ROBOSUITE, _BINNED, 400),
+    "robosuite": Suite("robosuite", _ROBOSUITE, (*_SINGLE, *_BINNED, *_ORDERED), 500),
+    "robosuite-two-arm": Suite(
+        "robosuite-two-arm", "deixis/RobosuiteTwoArm-v0", ("two-arm-lift", "two-arm-peg", "two-arm-handover"), 400
+    ),
     # The dimensions at which implicit behavioural cloning (arXiv:2109.00137) is compared with regression.
     **{
         f"particle-{dim}": Suite(f"particle-{dim}", "deixis/Particle-v0", ("reach",), 50, {"dim": dim})

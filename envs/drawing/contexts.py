@@ -46,7 +46,7 @@ def context(key: str, make_model: Callable[[], mujoco.MjModel]) -> mujoco.MjrCon
     known = _of_thread.contexts.of_assets
     if key not in known:
         while len(known) >= _KEPT:
-            known.popitem(last=False)[1].free()
+            known.popitem(last=False)  # freed once no renderer uses it any more
         known[key] = _upload(make_model())
     known.move_to_end(key)
     return known[key]

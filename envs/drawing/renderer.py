@@ -51,6 +51,8 @@ class Renderer:
         self, data: mujoco.MjData, cameras: Sequence[str], height: int, width: int
     ) -> Mapping[str, np.ndarray]:
         """What several cameras see now, each uint8 [height, width, 3]: side by side in one buffer, read once."""
+        # Another model's context may have drawn last, and each has a buffer of its own.
+        mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN.value, self._context)
         for place, name in enumerate(cameras):
             every = mujoco.mjtCatBit.mjCAT_ALL.value
             mujoco.mjv_updateScene(
