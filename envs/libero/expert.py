@@ -1,0 +1,239 @@
+"""The expert: what a goal wants, done in a sensible order by a hand that sees where everything is.
+
+Each motion goes by the world as it is at every step. What failed is seen, and tried again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from .bddl import Predicate, Problem
+from .geometry import Solids
+from .grasping import Grasp, grasps, lowest
+from .simulation import Simulation
+
+OPEN, CLOSED = -1.0, 1.0
+_STEP_M, _STEP_RAD = 0.05, 0.5  # what an action of 1 is
+_GAIN = 1.5
+_CLEARANCE_M = 0.03
+_ORDER = ("open", "turnon", "turnoff", "in", "on", "close")
+_TRIES = 6
+
+Acts = Iterator[np.ndarray]
+
+
+class Expert:
+    """Gives the next action each time it is called; rests when it knows nothing more to do."""
+
+    def __init__(self, simulation: Simulation, problem: Problem) -> None:
+        self.simulation, self.problem = simulation, problem
+        self.solids = Solids(simulation, tuple(problem.kinds))
+        self.gripper = OPEN
+        self._acts = self._all()
+
+    def __call__(self) -> np.ndarray:
+        return next(self._acts).astype(np.float32)
+
+    # ---- what to do ----
+
+    def _all(self) -> Acts:
+        for attempt in range(_TRIES):
+            for wish in self._wishes():
+                if not self.simulation.holds((wish.name, *wish.of)):
+                    yield from self._fulfil(wish, attempt)
+        while True:
+            yield self._action(self.simulation.grip, self.along)
+
+    def _wishes(self) -> list[Predicate]:
+        """The goal's, with drawers opened for what goes into them, in the order in which they are fulfilled."""
+        return sorted(self.problem.goal, key=lambda wish: _ORDER.index(wish.name) if wish.name in _ORDER else 99)
+
+    def _fulfil(self, wish: Predicate, attempt: int) -> Acts:
+        if wish.name in ("in", "on"):
+            thing, where = wish.of
+            yield from self._pick(thing, attempt)
+            if self._holds(thing):
+                yield from self._place(thing, where)
+
+    # ---- picking ----
+
+    def _pick(self, thing: str, attempt: int) -> Acts:
+        now, own = self.solids.now(), self.solids.of(thing)
+        found = grasps(now[own], now[~own], self.along)
+        if not found:
+            yield from self._rest(5)
+            return
+        grasp = found[min(attempt * 3, len(found) - 1)]
+        yield from self._over(grasp.place, grasp.along)
+        yield from self._down(grasp, thing)
+        yield from self._grip()
+        yield from self._up(0.06)
+
+    def _down(self, grasp: Grasp, thing: str) -> Acts:
+        """On to the grasp, which goes where the thing goes."""
+        start = self._place_of(thing)
+        best, since = np.inf, 0
+        for _ in range(60):
+            place = grasp.place + self._place_of(thing) - start
+            off = place - self.simulation.grip
+            level = float(np.hypot(off[0], off[1])) + 0.03 * self._turn_left(grasp.along)
+            away = level + abs(off[2])
+            if away < 0.006 or (since > 6 and level < 0.012):
+                return
+            best, since = (away, 0) if away < best - 0.001 else (best, since + 1)
+            goal = place + (0, 0, 0.08 * np.clip((level - 0.008) / 0.03, 0, 1))
+            yield self._action(goal, grasp.along, OPEN)
+
+    def _grip(self) -> Acts:
+        still = 0
+        place, along = self.simulation.grip, self.along
+        for step in range(16):
+            before = self.simulation.fingers
+            yield self._action(place, along, CLOSED)
+            still = still + 1 if np.abs(self.simulation.fingers - before).max() < 5e-4 else 0
+            if step > 4 and still > 1:
+                return
+
+    def _holds(self, thing: str) -> bool:
+        """Whether the fingers are apart and the thing is between them."""
+        own = self.solids.now()[self.solids.of(thing)]
+        near = np.linalg.norm(own - self.simulation.grip, axis=1).min() < 0.025
+        return bool(near and abs(self.simulation.fingers).sum() > 0.003)
+
+    # ---- placing ----
+
+    def _place(self, thing: str, where: str) -> Acts:
+        goal = self._destination(thing, where)
+        own = self.solids.of(thing)
+        for _ in range(120):
+            if not self._holds(thing):
+                return
+            now = self.solids.now()
+            off = goal - self._place_of(thing)[:2]
+            away = float(np.hypot(*off))
+            bottom = now[own, 2].min()
+            over = self._highest(now[~own], self._place_of(thing)[:2], goal, now[own]) + _CLEARANCE_M
+            grip = self.simulation.grip
+            rise = over - bottom
+            speed = float(np.clip(1 - max(rise, 0.0) / 0.04, 0, 1))  # up before sideways
+            if away < 0.012:
+                break
+            yield self._action(np.array((*(grip[:2] + off * speed), grip[2] + rise)), self.along, CLOSED)
+        yield from self._lower(thing, goal)
+        yield from self._release()
+
+    def _lower(self, thing: str, goal: np.ndarray) -> Acts:
+        own, stuck = self.solids.of(thing), 0
+        for _ in range(50):
+            if not self._holds(thing):
+                return
+            now, grip = self.solids.now(), self.simulation.grip
+            support = self._support(now, own)
+            limit = lowest(grip, self.along, now[~own])
+            height = max(grip[2] - (now[own, 2].min() - support - 0.003), limit)
+            if grip[2] < height + 0.006 or stuck > 4:
+                return
+            off = goal - self._place_of(thing)[:2]
+            fall = max(height - grip[2], -0.035)
+            yield self._action(np.array((*(grip[:2] + off), grip[2] + fall)), self.along, CLOSED)
+            stuck = stuck + 1 if grip[2] - self.simulation.grip[2] < 0.0008 else 0
+
+    def _release(self) -> Acts:
+        place, along = self.simulation.grip, self.along
+        for _ in range(7):
+            yield self._action(place, along, OPEN)
+        yield from self._up(0.10)
+
+    def _destination(self, thing: str, where: str) -> np.ndarray:
+        """Where the thing's place must come to lie, metres [2]."""
+        if where in self.problem.kinds:
+            return self._place_of(where)[:2]
+        return self.simulation.data.site(where).xpos[:2].copy()
+
+    # ---- moving ----
+
+    def _over(self, place: np.ndarray, along: np.ndarray) -> Acts:
+        """Through the air to above a place."""
+        for _ in range(80):
+            grip = self.simulation.grip
+            off = place[:2] - grip[:2]
+            over = max(place[2] + 0.07, self._path_height(grip[:2], place[:2]))
+            away = float(np.hypot(*off))
+            if away < 0.025 and self._turn_left(along) < 0.25:
+                return
+            short = max(over - grip[2], 0.0)
+            speed = float(np.clip(1.2 - short / 0.05, 0, 1))
+            goal = np.array((*(grip[:2] + off * speed), max(over, min(grip[2], over + 0.05)) if away > 0.08 else over))
+            yield self._action(goal, along, OPEN)
+
+    def _up(self, height: float) -> Acts:
+        goal = self.simulation.grip + (0, 0, height)
+        for _ in range(14):
+            if self.simulation.grip[2] > goal[2] - 0.015:
+                return
+            yield self._action(goal + (0, 0, 0.03), self.along, self.gripper)
+
+    def _rest(self, steps: int) -> Acts:
+        for _ in range(steps):
+            yield self._action(self.simulation.grip, self.along, self.gripper)
+
+    def _action(self, goal: np.ndarray, along: np.ndarray, gripper: float | None = None) -> np.ndarray:
+        """Towards a place of the grip, pointing down, with fingers that close in the direction `along` [2]."""
+        self.gripper = self.gripper if gripper is None else gripper
+        move = _GAIN * (goal - self.simulation.grip) / _STEP_M
+        turn = self._turn(along) / _STEP_RAD
+        return np.concatenate([np.clip(move, -1, 1), np.clip(turn, -1, 1), [self.gripper]])
+
+    def _turn(self, along: np.ndarray) -> np.ndarray:
+        """The rotation that is left to point down with the fingers along, axis times angle [3]."""
+        axes = self.simulation.grip_axes
+        way = along if along @ axes[:2, 1] >= 0 else -along
+        wanted = np.column_stack([np.cross((*way, 0.0), (0, 0, -1.0)), (*way, 0.0), (0, 0, -1.0)])
+        return Rotation.from_matrix(wanted @ axes.T).as_rotvec()
+
+    def _turn_left(self, along: np.ndarray) -> float:
+        return float(np.linalg.norm(self._turn(along)))
+
+    @property
+    def along(self) -> np.ndarray:
+        """In which direction the fingers close, level and of length 1 [2]."""
+        level = self.simulation.grip_axes[:2, 1]
+        return level / np.linalg.norm(level)
+
+    # ---- seeing ----
+
+    def _place_of(self, thing: str) -> np.ndarray:
+        body = self.simulation.problem.obj_body_id[thing]
+        return self.simulation.data.xpos[body].copy()
+
+    def _path_height(self, start: np.ndarray, end: np.ndarray) -> float:
+        """How high the grip must be to carry nothing over whatever stands between."""
+        now = self.solids.now()
+        return _tallest(now, start, end, 0.06) + 0.04
+
+    def _highest(self, others: np.ndarray, start: np.ndarray, end: np.ndarray, own: np.ndarray) -> float:
+        """The top of what stands in the way of a held thing."""
+        reach = float(np.ptp(own[:, :2], axis=0).max()) / 2 + 0.01
+        return _tallest(others, start, end, reach)
+
+    def _support(self, now: np.ndarray, own: np.ndarray) -> float:
+        """The height of what is under a thing."""
+        mine = now[own]
+        bottom = mine[mine[:, 2] < mine[:, 2].min() + 0.02]
+        low, high = bottom[:, :2].min(0), bottom[:, :2].max(0)
+        inner = (high - low) * 0.15
+        under = now[~own]
+        under = under[((under[:, :2] > low + inner) & (under[:, :2] < high - inner)).all(1)]
+        under = under[under[:, 2] < mine[:, 2].min() + 0.015]
+        return float(under[:, 2].max()) if len(under) else -np.inf
+
+
+def _tallest(points: np.ndarray, start: np.ndarray, end: np.ndarray, reach: float) -> float:
+    """The height of the highest of `points` within `reach` of the way from start to end [2]."""
+    way = end - start
+    share = np.clip((points[:, :2] - start) @ way / max(float(way @ way), 1e-9), 0, 1)
+    near = np.hypot(*(points[:, :2] - start - share[:, None] * way).T) < reach
+    return float(points[near, 2].max()) if near.any() else -np.inf
