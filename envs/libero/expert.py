@@ -190,8 +190,8 @@ class Expert:
     def _turn(self, along: np.ndarray) -> np.ndarray:
         """The rotation that is left to point down with the fingers along, axis times angle [3]."""
         axes = self.simulation.grip_axes
-        way = along if along @ axes[:2, 1] >= 0 else -along
-        wanted = np.column_stack([np.cross((*way, 0.0), (0, 0, -1.0)), (*way, 0.0), (0, 0, -1.0)])
+        way = along if along @ axes[:2, 0] >= 0 else -along
+        wanted = np.column_stack([(*way, 0.0), np.cross((0, 0, -1.0), (*way, 0.0)), (0, 0, -1.0)])
         return Rotation.from_matrix(wanted @ axes.T).as_rotvec()
 
     def _turn_left(self, along: np.ndarray) -> float:
@@ -200,7 +200,7 @@ class Expert:
     @property
     def along(self) -> np.ndarray:
         """In which direction the fingers close, level and of length 1 [2]."""
-        level = self.simulation.grip_axes[:2, 1]
+        level = self.simulation.grip_axes[:2, 0]
         return level / np.linalg.norm(level)
 
     # ---- seeing ----

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 OPENING_M = 0.08  # between the open finger tips
-TIP_M = 0.013  # from the grip down to the finger tips
+TIP_M = 0.007  # from the grip down to the finger tips, and a little
 PALM_M = 0.031  # from the grip up to the palm
 _PALM = (0.105, 0.034)  # half its size along and across the fingers' way
 _FINGER = (0.024, 0.012)  # a finger: its thickness, half its breadth
