@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from .articulation import Part, part_of
 from .bddl import Predicate, Problem
 from .geometry import Solids
 from .grasping import Grasp, grasps, lowest
@@ -21,6 +22,7 @@ _GAIN = 1.5
 _CLEARANCE_M = 0.03
 _ORDER = ("open", "turnon", "turnoff", "in", "on", "close")
 _TRIES = 6
+_TILT, _TILT_FAR = 0.5, 1.1  # radians off the vertical, for a handle near a cabinet's top, and for a deeper one
 
 Acts = Iterator[np.ndarray]
 
@@ -49,10 +51,22 @@ class Expert:
 
     def _wishes(self) -> list[Predicate]:
         """The goal's, with drawers opened for what goes into them, in the order in which they are fulfilled."""
-        return sorted(self.problem.goal, key=lambda wish: _ORDER.index(wish.name) if wish.name in _ORDER else 99)
+        first = [
+            Predicate("open", (wish.of[1],))
+            for wish in self.problem.goal
+            if wish.name == "in" and part_of(self.simulation, wish.of[1]) is not None
+            if not self.simulation.holds((wish.name, *wish.of))
+        ]
+        known = (wish for wish in self.problem.goal if wish.name in _ORDER)
+        return first + sorted(known, key=lambda wish: _ORDER.index(wish.name))
 
     def _fulfil(self, wish: Predicate, attempt: int) -> Acts:
-        if wish.name in ("in", "on"):
+        if wish.name in ("open", "close"):
+            (part,) = wish.of
+            yield from (self._pull(part) if wish.name == "open" else self._push(part))
+        elif wish.name in ("turnon", "turnoff"):
+            yield from self._twist(wish)
+        elif wish.name in ("in", "on"):
             thing, where = wish.of
             yield from self._pick(thing, attempt)
             if self._holds(thing):
@@ -153,9 +167,96 @@ class Expert:
             return self._place_of(where)[:2]
         return self.simulation.data.site(where).xpos[:2].copy()
 
+    # ---- drawers and knobs ----
+
+    def _pull(self, name: str) -> Acts:
+        """A drawer by its handle, with a hand that is tilted as far as what is above the handle asks for."""
+        part = part_of(self.simulation, name)
+        if part is None:
+            return
+        handle = self._handle(part)
+        over = self.solids.now()[:, 2][self._under(handle, part.outward)].max() - handle[2]
+        tilt = _TILT if over < 0.07 else _TILT_FAR
+        down, out = np.array((0.0, 0.0, -1.0)), part.outward
+        into = np.sin(tilt) * -out + np.cos(tilt) * down
+        closing = np.cos(tilt) * out + np.sin(tilt) * down
+        side = 1 if closing @ self.simulation.grip_axes[:, 0] >= 0 else -1
+        pose = np.column_stack([side * closing, np.cross(into, side * closing), into])
+        yield from self._through([handle - 0.12 * into + (0, 0, 0.08), handle - 0.07 * into], pose, OPEN)
+        yield from self._through([handle - 0.004 * into], pose, OPEN, 0.004)
+        yield from self._grip()
+        for _ in range(60):
+            if self.simulation.holds(("open", name)):
+                break
+            yield self._action(self.simulation.grip + 0.03 * out, pose, CLOSED)
+        for _ in range(6):
+            yield self._action(self.simulation.grip, pose, OPEN)
+        yield from self._through([self.simulation.grip - 0.08 * into], pose, OPEN)
+
+    def _push(self, name: str) -> Acts:
+        """A drawer by its handle, from outside."""
+        part = part_of(self.simulation, name)
+        if part is None:
+            return
+        out, handle = part.outward, self._handle(part)
+        along = np.array((-out[1], out[0]))
+        start = handle + 0.07 * out
+        yield from self._over(start, along, CLOSED)
+        yield from self._through([start], along, CLOSED)
+        for _ in range(80):
+            if self.simulation.holds(("close", name)):
+                return
+            yield self._action(self._line(start, out) - 0.025 * out, along, CLOSED)
+
+    def _twist(self, wish: Predicate) -> Acts:
+        """A knob, by its blade."""
+        part = part_of(self.simulation, wish.of[0])
+        if part is None:
+            return
+        now, own = self.solids.now(), self.solids.of_body(part.body)
+        knob = now[own & (now[:, 2] > now[own, 2].max() - 0.03)]
+        grasp = grasps(knob, now[~own], self.along)[0]
+        yield from self._over(grasp.place, grasp.along)
+        yield from self._through([grasp.place], grasp.along, OPEN)
+        yield from self._grip()
+        way = 1.0 if wish.name == "turnon" else -1.0
+        for _ in range(40):
+            if self.simulation.holds((wish.name, *wish.of)):
+                break
+            yield self._action(grasp.place, Rotation.from_rotvec((0, 0, 0.3 * way)).as_matrix()[:2, :2] @ self.along, CLOSED)
+        yield from self._release()
+
+    def _handle(self, part: Part) -> np.ndarray:
+        """The middle of what stands out furthest of a drawer."""
+        points = self.solids.now()[self.solids.of_body(part.body)]
+        reach = points @ part.outward
+        handle = points[reach > reach.max() - 0.015]
+        return (handle.max(0) + handle.min(0)) / 2
+
+    def _under(self, handle: np.ndarray, out: np.ndarray) -> np.ndarray:
+        """Which points stand behind a handle, and not far to its sides."""
+        off = self.solids.now() - handle
+        behind, aside = -off @ out, np.abs(off @ np.cross(out, (0, 0, 1.0)))
+        return (behind > -0.03) & (behind < 0.08) & (aside < 0.06)
+
+    def _line(self, start: np.ndarray, out: np.ndarray) -> np.ndarray:
+        """The place on the line through `start` in direction `out` that is nearest to the grip."""
+        return start + ((self.simulation.grip - start) @ out) * out
+
+    def _through(self, places: list[np.ndarray], pose: np.ndarray, gripper: float, near: float = 0.012) -> Acts:
+        """From place to place in a straight line each."""
+        for place in places:
+            best, since = np.inf, 0
+            for _ in range(60):
+                away = float(np.linalg.norm(place - self.simulation.grip)) + 0.03 * self._turn_left(pose)
+                best, since = (away, 0) if away < best - 0.001 else (best, since + 1)
+                if away < near + 0.004 or since > 7:
+                    break
+                yield self._action(place, pose, gripper)
+
     # ---- moving ----
 
-    def _over(self, place: np.ndarray, along: np.ndarray) -> Acts:
+    def _over(self, place: np.ndarray, along: np.ndarray, gripper: float = OPEN) -> Acts:
         """Through the air to above a place."""
         for _ in range(80):
             grip = self.simulation.grip
@@ -167,7 +268,7 @@ class Expert:
             short = max(over - grip[2], 0.0)
             speed = float(np.clip(1.2 - short / 0.05, 0, 1))
             goal = np.array((*(grip[:2] + off * speed), max(over, min(grip[2], over + 0.05)) if away > 0.08 else over))
-            yield self._action(goal, along, OPEN)
+            yield self._action(goal, along, gripper)
 
     def _up(self, height: float) -> Acts:
         goal = self.simulation.grip + (0, 0, height)
@@ -188,8 +289,10 @@ class Expert:
         return np.concatenate([np.clip(move, -1, 1), np.clip(turn, -1, 1), [self.gripper]])
 
     def _turn(self, along: np.ndarray) -> np.ndarray:
-        """The rotation that is left to point down with the fingers along, axis times angle [3]."""
+        """The rotation that is left to point down with the fingers along, or to a pose [3, 3]; axis times angle [3]."""
         axes = self.simulation.grip_axes
+        if along.ndim == 2:
+            return Rotation.from_matrix(along @ axes.T).as_rotvec()
         way = along if along @ axes[:2, 0] >= 0 else -along
         wanted = np.column_stack([(*way, 0.0), np.cross((0, 0, -1.0), (*way, 0.0)), (0, 0, -1.0)])
         return Rotation.from_matrix(wanted @ axes.T).as_rotvec()
