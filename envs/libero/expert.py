@@ -101,9 +101,9 @@ class Expert:
             goal = place + (0, 0, 0.08 * np.clip((level - 0.008) / 0.03, 0, 1))
             yield self._action(goal, grasp.along, OPEN)
 
-    def _grip(self) -> Acts:
+    def _grip(self, pose: np.ndarray | None = None) -> Acts:
         still = 0
-        place, along = self.simulation.grip, self.along
+        place, along = self.simulation.grip, self.along if pose is None else pose
         for step in range(16):
             before = self.simulation.fingers
             yield self._action(place, along, CLOSED)
@@ -183,8 +183,8 @@ class Expert:
         side = 1 if closing @ self.simulation.grip_axes[:, 0] >= 0 else -1
         pose = np.column_stack([side * closing, np.cross(into, side * closing), into])
         yield from self._through([handle - 0.12 * into + (0, 0, 0.08), handle - 0.07 * into], pose, OPEN)
-        yield from self._through([handle - 0.004 * into], pose, OPEN, 0.004)
-        yield from self._grip()
+        yield from self._through([handle], pose, OPEN, 0.004)
+        yield from self._grip(pose)
         for _ in range(60):
             if self.simulation.holds(("open", name)):
                 break
@@ -206,7 +206,7 @@ class Expert:
         for _ in range(80):
             if self.simulation.holds(("close", name)):
                 return
-            yield self._action(self._line(start, out) - 0.025 * out, along, CLOSED)
+            yield self._action(self._line(start, out) - 0.04 * out, along, CLOSED)
 
     def _twist(self, wish: Predicate) -> Acts:
         """A knob, by its blade."""

@@ -40,6 +40,8 @@ def grasps(own: np.ndarray, others: np.ndarray, along: np.ndarray) -> list[Grasp
     middle = (own.max(0) + own.min(0)) / 2
     near = others[np.abs(others[:, :2] - middle[:2]).max(1) < 0.35]
     found = [grasp for turn in np.linspace(0, np.pi, 18, endpoint=False) for grasp in _around(own, near, turn, along)]
+    if not found and not _is_hollow(own):
+        found = [grasp for turn in np.linspace(0, np.pi, 18, endpoint=False) for grasp in _part(own, near, turn, along)]
     if _is_hollow(own):
         found += [_rim(own, near, turn, along) for turn in np.linspace(0, 2 * np.pi, 24, endpoint=False)]
     return sorted(found, key=lambda grasp: grasp.cost)
@@ -87,6 +89,25 @@ def _around(own: np.ndarray, others: np.ndarray, turn: float, along: np.ndarray)
         # The narrower the easier, and a thing held over its middle does not turn.
         off = float(np.hypot(*(place[:2] - _centre(own))))
         found.append(Grasp(place, way, cost + 60 * width + 60 * off + 40 * (depth - _DEPTH_M) + _turning(way, along)))
+    return found
+
+
+def _part(own: np.ndarray, others: np.ndarray, turn: float, along: np.ndarray) -> list[Grasp]:
+    """Something narrow of a thing that is wide: a knob or a handle."""
+    way = np.array((np.cos(turn), np.sin(turn)))
+    across = np.array((-way[1], way[0]))
+    bottom, top, side = own[:, 2].min(), own[:, 2].max(), own[:, :2] @ across
+    found = []
+    for depth in (0.010, _DEPTH_M, 0.04, 0.06):
+        height = max(top - depth, bottom + TIP_M)
+        for middle in np.arange(side.min() + 0.008, side.max(), 0.012):
+            part = own[(np.abs(own[:, 2] - height) < 0.008) & (np.abs(side - middle) < 0.014)]
+            if len(part) < 4 or np.ptp(part[:, :2] @ way) > _WIDEST_M:
+                continue
+            place = np.array((*(way * _middle(part[:, :2] @ way) + across * middle), height))
+            cost = in_the_way(place, way, others) + in_the_way(place, way, own)
+            off = float(np.hypot(*(place[:2] - _centre(own))))
+            found.append(Grasp(place, way, cost + 60 * off + 20 * depth + _turning(way, along)))
     return found
 
 
