@@ -22,7 +22,7 @@ _GAIN = 1.5
 _CLEARANCE_M = 0.03
 _ORDER = ("open", "turnon", "turnoff", "in", "on", "close")
 _TRIES = 6
-_TILT, _TILT_FAR = 0.5, 1.1  # radians off the vertical, for a handle near a cabinet's top, and for a deeper one
+_PULL_TILT, _PUSH_TILT = 1.45, 0.5  # radians off the vertical: so that palm and forearm keep off a cabinet
 
 Acts = Iterator[np.ndarray]
 
@@ -112,10 +112,9 @@ class Expert:
                 return
 
     def _holds(self, thing: str) -> bool:
-        """Whether the fingers are apart and the thing is between them."""
+        """Whether the thing is between the fingers, after they rose."""
         own = self.solids.now()[self.solids.of(thing)]
-        near = np.linalg.norm(own - self.simulation.grip, axis=1).min() < 0.025
-        return bool(near and abs(self.simulation.fingers).sum() > 0.003)
+        return bool(np.linalg.norm(own - self.simulation.grip, axis=1).min() < 0.02)
 
     # ---- placing ----
 
@@ -170,16 +169,14 @@ class Expert:
     # ---- drawers and knobs ----
 
     def _pull(self, name: str) -> Acts:
-        """A drawer by its handle, with a hand that is tilted as far as what is above the handle asks for."""
+        """A drawer by its handle, with a hand that is nearly level."""
         part = part_of(self.simulation, name)
         if part is None:
             return
         handle = self._handle(part)
-        over = self.solids.now()[:, 2][self._under(handle, part.outward)].max() - handle[2]
-        tilt = _TILT if over < 0.07 else _TILT_FAR
         down, out = np.array((0.0, 0.0, -1.0)), part.outward
-        into = np.sin(tilt) * -out + np.cos(tilt) * down
-        closing = np.cos(tilt) * out + np.sin(tilt) * down
+        into = -np.sin(_PULL_TILT) * out + np.cos(_PULL_TILT) * down
+        closing = np.cos(_PULL_TILT) * out + np.sin(_PULL_TILT) * down
         side = 1 if closing @ self.simulation.grip_axes[:, 0] >= 0 else -1
         pose = np.column_stack([side * closing, np.cross(into, side * closing), into])
         yield from self._through([handle - 0.12 * into + (0, 0, 0.08), handle - 0.07 * into], pose, OPEN)
@@ -199,14 +196,17 @@ class Expert:
         if part is None:
             return
         out, handle = part.outward, self._handle(part)
-        along = np.array((-out[1], out[0]))
+        along = np.array((-out[1], out[0], 0.0))
+        along *= 1 if along @ self.simulation.grip_axes[:, 0] >= 0 else -1
+        into = -np.sin(_PUSH_TILT) * out + np.cos(_PUSH_TILT) * np.array((0.0, 0.0, -1.0))  # keeps the forearm off the cabinet
+        pose = np.column_stack([along, np.cross(into, along), into])
         start = handle + 0.07 * out
-        yield from self._over(start, along, CLOSED)
-        yield from self._through([start], along, CLOSED)
+        yield from self._over(start, along[:2], CLOSED)
+        yield from self._through([start], pose, CLOSED)
         for _ in range(80):
             if self.simulation.holds(("close", name)):
                 return
-            yield self._action(self._line(start, out) - 0.04 * out, along, CLOSED)
+            yield self._action(self._line(start, out) - 0.04 * out, pose, CLOSED)
 
     def _twist(self, wish: Predicate) -> Acts:
         """A knob, by its blade."""
@@ -232,12 +232,6 @@ class Expert:
         reach = points @ part.outward
         handle = points[reach > reach.max() - 0.015]
         return (handle.max(0) + handle.min(0)) / 2
-
-    def _under(self, handle: np.ndarray, out: np.ndarray) -> np.ndarray:
-        """Which points stand behind a handle, and not far to its sides."""
-        off = self.solids.now() - handle
-        behind, aside = -off @ out, np.abs(off @ np.cross(out, (0, 0, 1.0)))
-        return (behind > -0.03) & (behind < 0.08) & (aside < 0.06)
 
     def _line(self, start: np.ndarray, out: np.ndarray) -> np.ndarray:
         """The place on the line through `start` in direction `out` that is nearest to the grip."""
