@@ -43,9 +43,9 @@ class LiberoEnv(ForeignEnv):
     Action: float32 [7] in [-1, 1], shares of 5 cm, of 0.5 rad and of the gripper (1 closes), at 20 Hz. Proprioception:
     place of the grip (3), turn of the hand as axis times angle (3), finger joints (2).
 
-    A seed from `TRAINING_SEEDS` on is an evaluation's: episode `seed - TRAINING_SEEDS` begins in the benchmark's shipped
-    state of that number, modulo how many there are (50). A seed below is a demonstration's, whose start is drawn anew by
-    the package. Either way ten control steps at rest follow.
+    A seed from `TRAINING_SEEDS` on is an evaluation's: episode `seed - TRAINING_SEEDS` begins in the benchmark's
+    shipped state of that number, modulo how many there are (50). A seed below is a demonstration's, whose start is
+    drawn anew by the package. Either way ten control steps at rest follow.
 
     The instruction is the problem file's. Condition "paraphrase-en": the instruction of LIBERO-PRO's `_lan` benchmark
     for the same task, where there is one.

@@ -22,6 +22,7 @@ _GAIN = 1.5
 _CLEARANCE_M = 0.03
 _ORDER = ("open", "turnon", "turnoff", "in", "on", "close")
 _TRIES = 6
+_APART_M = 0.09  # things that share a place
 _PULL_TILT, _PUSH_TILT = 1.45, 0.5  # radians off the vertical: so that palm and forearm keep off a cabinet
 
 Acts = Iterator[np.ndarray]
@@ -164,7 +165,9 @@ class Expert:
         """Where the thing's place must come to lie, metres [2]."""
         if where in self.problem.kinds:
             return self._place_of(where)[:2]
-        return self.simulation.data.site(where).xpos[:2].copy()
+        shared = [wish.of[0] for wish in self.problem.goal if wish.name == "on" and wish.of[1:] == (where,)]
+        aside = (shared.index(thing) - (len(shared) - 1) / 2) * _APART_M if thing in shared else 0.0
+        return self.simulation.data.site(where).xpos[:2] + (aside, 0.0)
 
     # ---- drawers and knobs ----
 
@@ -188,7 +191,10 @@ class Expert:
             yield self._action(self.simulation.grip + 0.03 * out, pose, CLOSED)
         for _ in range(6):
             yield self._action(self.simulation.grip, pose, OPEN)
-        yield from self._through([self.simulation.grip - 0.08 * into], pose, OPEN)
+        yield from self._through([self.simulation.grip - 0.06 * into], pose, OPEN)
+        upright = np.column_stack([side * out, np.cross(down, side * out), down])  # back the way the wrist came
+        back = np.array((self.simulation.grip[0] - 0.1, self.simulation.grip[1], handle[2] + 0.2))
+        yield from self._through([back], upright, OPEN, 0.04)
 
     def _push(self, name: str) -> Acts:
         """A drawer by its handle, from outside."""
@@ -198,7 +204,9 @@ class Expert:
         out, handle = part.outward, self._handle(part)
         along = np.array((-out[1], out[0], 0.0))
         along *= 1 if along @ self.simulation.grip_axes[:, 0] >= 0 else -1
-        into = -np.sin(_PUSH_TILT) * out + np.cos(_PUSH_TILT) * np.array((0.0, 0.0, -1.0))  # keeps the forearm off the cabinet
+        into = -np.sin(_PUSH_TILT) * out + np.cos(_PUSH_TILT) * np.array(
+            (0.0, 0.0, -1.0)
+        )  # keeps the forearm off the cabinet
         pose = np.column_stack([along, np.cross(into, along), into])
         start = handle + 0.07 * out
         yield from self._over(start, along[:2], CLOSED)
@@ -219,11 +227,11 @@ class Expert:
         yield from self._over(grasp.place, grasp.along)
         yield from self._through([grasp.place], grasp.along, OPEN)
         yield from self._grip()
-        way = 1.0 if wish.name == "turnon" else -1.0
+        ahead = Rotation.from_rotvec((0, 0, 0.3 if wish.name == "turnon" else -0.3)).as_matrix()[:2, :2]
         for _ in range(40):
             if self.simulation.holds((wish.name, *wish.of)):
                 break
-            yield self._action(grasp.place, Rotation.from_rotvec((0, 0, 0.3 * way)).as_matrix()[:2, :2] @ self.along, CLOSED)
+            yield self._action(grasp.place, ahead @ self.along, CLOSED)
         yield from self._release()
 
     def _handle(self, part: Part) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from contextlib import redirect_stdout
 from dataclasses import dataclass
@@ -39,6 +40,8 @@ class TaskFiles:
 
 def package(module: str) -> Any:
     """A module of the package. ImportError says which extra is missing."""
+    disabled = logging.root.manager.disable
+    logging.disable(logging.WARNING)  # robosuite recommends to write a file into its own folder
     try:
         with redirect_stdout(StringIO()):
             return import_module(module)
@@ -46,6 +49,8 @@ def package(module: str) -> Any:
         raise ImportError(
             f"LIBERO needs a package that is not here ({error.name}); pip install 'deixis[libero]'"
         ) from error
+    finally:
+        logging.disable(disabled)
 
 
 def benchmarks() -> tuple[str, ...]:
