@@ -12,10 +12,10 @@ from .simulation import Simulation
 
 @dataclass(frozen=True)
 class Part:
-    """body: of the model. slides: along a line, else it turns. outward: a drawer's way out, of length 1 [3]."""
+    """body: of the model. address: of its joint in qpos. outward: a drawer's way out, of length 1 [3]."""
 
     body: int
-    slides: bool
+    address: int
     outward: np.ndarray
 
 
@@ -30,4 +30,4 @@ def part_of(simulation: Simulation, name: str) -> Part | None:
     low, high = joint.range
     away = 1.0 if high > -low else -1.0
     outward = simulation.data.xaxis[joint.id] * away
-    return Part(int(model.jnt_bodyid[joint.id]), bool(joint.type[0] == mujoco.mjtJoint.mjJNT_SLIDE.value), outward)
+    return Part(int(model.jnt_bodyid[joint.id]), int(joint.qposadr[0]), outward)

@@ -13,7 +13,7 @@ from scipy.spatial.transform import Rotation
 from .articulation import Part, part_of
 from .bddl import Predicate, Problem
 from .geometry import Solids
-from .grasping import Grasp, grasps, lowest
+from .grasping import PALM_M, Grasp, grasps, lowest
 from .simulation import Simulation
 
 OPEN, CLOSED = -1.0, 1.0
@@ -22,6 +22,7 @@ _GAIN = 1.5
 _CLEARANCE_M = 0.03
 _ORDER = ("open", "turnon", "turnoff", "in", "on", "close")
 _TRIES = 6
+_AJAR, _AJAR_M = "ajar", 0.125  # as far as a drawer is opened to put things in: further out it would be in the way
 _APART_M = 0.09  # things that share a place
 _PULL_TILT, _PUSH_TILT = 1.45, 0.5  # radians off the vertical: so that palm and forearm keep off a cabinet
 
@@ -45,7 +46,7 @@ class Expert:
     def _all(self) -> Acts:
         for attempt in range(_TRIES):
             for wish in self._wishes():
-                if not self.simulation.holds((wish.name, *wish.of)):
+                if not self._is_done(wish):
                     yield from self._fulfil(wish, attempt)
         while True:
             yield self._action(self.simulation.grip, self.along)
@@ -53,7 +54,7 @@ class Expert:
     def _wishes(self) -> list[Predicate]:
         """The goal's, with drawers opened for what goes into them, in the order in which they are fulfilled."""
         first = [
-            Predicate("open", (wish.of[1],))
+            Predicate(_AJAR, (wish.of[1],))
             for wish in self.problem.goal
             if wish.name == "in" and part_of(self.simulation, wish.of[1]) is not None
             if not self.simulation.holds((wish.name, *wish.of))
@@ -61,10 +62,21 @@ class Expert:
         known = (wish for wish in self.problem.goal if wish.name in _ORDER)
         return first + sorted(known, key=lambda wish: _ORDER.index(wish.name))
 
+    def _is_done(self, wish: Predicate) -> bool:
+        if wish.name != _AJAR:
+            return self.simulation.holds((wish.name, *wish.of))
+        part = part_of(self.simulation, wish.of[0])
+        return part is None or self._travel(part) > _AJAR_M
+
+    def _travel(self, part: Part) -> float:
+        """How far a drawer is open, metres."""
+        return abs(float(self.simulation.data.qpos[part.address]))
+
     def _fulfil(self, wish: Predicate, attempt: int) -> Acts:
-        if wish.name in ("open", "close"):
-            (part,) = wish.of
-            yield from (self._pull(part) if wish.name == "open" else self._push(part))
+        if wish.name in ("open", _AJAR):
+            yield from self._pull(wish)
+        elif wish.name == "close":
+            yield from self._push(wish.of[0])
         elif wish.name in ("turnon", "turnoff"):
             yield from self._twist(wish)
         elif wish.name in ("in", "on"):
@@ -121,7 +133,7 @@ class Expert:
 
     def _place(self, thing: str, where: str) -> Acts:
         goal = self._destination(thing, where)
-        own = self.solids.of(thing)
+        own, best, since = self.solids.of(thing), np.inf, 0
         for _ in range(120):
             if not self._holds(thing):
                 return
@@ -133,7 +145,8 @@ class Expert:
             grip = self.simulation.grip
             rise = over - bottom
             speed = float(np.clip(1 - max(rise, 0.0) / 0.04, 0, 1))  # up before sideways
-            if away < 0.012:
+            best, since = (away, 0) if away < best - 0.001 or rise > 0.02 else (best, since + 1)
+            if away < 0.012 or since > 8:
                 break
             yield self._action(np.array((*(grip[:2] + off * speed), grip[2] + rise)), self.along, CLOSED)
         yield from self._lower(thing, goal)
@@ -171,9 +184,9 @@ class Expert:
 
     # ---- drawers and knobs ----
 
-    def _pull(self, name: str) -> Acts:
+    def _pull(self, wish: Predicate) -> Acts:
         """A drawer by its handle, with a hand that is nearly level."""
-        part = part_of(self.simulation, name)
+        part = part_of(self.simulation, wish.of[0])
         if part is None:
             return
         handle = self._handle(part)
@@ -186,11 +199,13 @@ class Expert:
         yield from self._through([handle], pose, OPEN, 0.004)
         yield from self._grip(pose)
         for _ in range(60):
-            if self.simulation.holds(("open", name)):
+            if self._is_done(wish):
                 break
-            yield self._action(self.simulation.grip + 0.03 * out, pose, CLOSED)
+            slow = np.clip(2.5 - 2.2 * self._travel(part) / _AJAR_M, 0.3, 1) if wish.name == _AJAR else 1.0
+            yield self._action(self.simulation.grip + 0.03 * slow * out, pose, CLOSED)
+        place = self.simulation.grip
         for _ in range(6):
-            yield self._action(self.simulation.grip, pose, OPEN)
+            yield self._action(place, pose, OPEN)
         yield from self._through([self.simulation.grip - 0.06 * into], pose, OPEN)
         upright = np.column_stack([side * out, np.cross(down, side * out), down])  # back the way the wrist came
         back = np.array((self.simulation.grip[0] - 0.1, self.simulation.grip[1], handle[2] + 0.2))
@@ -317,7 +332,7 @@ class Expert:
     def _path_height(self, start: np.ndarray, end: np.ndarray) -> float:
         """How high the grip must be to carry nothing over whatever stands between."""
         now = self.solids.now()
-        return _tallest(now, start, end, 0.06) + 0.04
+        return max(_tallest(now, start, end, 0.06) + 0.04, _tallest(now, start, end, 0.115) - PALM_M + 0.02)
 
     def _highest(self, others: np.ndarray, start: np.ndarray, end: np.ndarray, own: np.ndarray) -> float:
         """The top of what stands in the way of a held thing."""
