@@ -8,3 +8,4 @@ gymnasium.register(id="deixis/PushT-v0", entry_point="deixis.envs.pusht_env:Push
 gymnasium.register(id="deixis/Particle-v0", entry_point="deixis.envs.particle:ParticleEnv")
 gymnasium.register(id="deixis/Robosuite-v0", entry_point="deixis.envs.robosuite.env:RobosuiteEnv")
 gymnasium.register(id="deixis/RobosuiteTwoArm-v0", entry_point="deixis.envs.robosuite.env:RobosuiteTwoArmEnv")
+gymnasium.register(id="deixis/Libero-v0", entry_point="deixis.envs.libero.env:LiberoEnv")

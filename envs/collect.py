@@ -72,10 +72,11 @@ def _foreign(config: CollectConfig, suite: Suite) -> Demonstrator:
     return ForeignDemonstrator(config, suite)
 
 
+_FOREIGN = ("deixis/MetaWorld-v0", "deixis/Robosuite-v0", "deixis/RobosuiteTwoArm-v0", "deixis/Libero-v0")
 DEMONSTRATORS: dict[str, Callable[[CollectConfig, Suite], Demonstrator]] = {
     "deixis/Tabletop-v0": _tabletop,
     "deixis/Particle-v0": _particle,
-    **dict.fromkeys(("deixis/MetaWorld-v0", "deixis/Robosuite-v0", "deixis/RobosuiteTwoArm-v0"), _foreign),
+    **dict.fromkeys(_FOREIGN, _foreign),
 }
 """Demonstrators by the Gymnasium id of their environment."""
 

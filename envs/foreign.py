@@ -24,7 +24,6 @@ POINTS = ("hand", "object", "goal")
 _BEFORE_M = 1e-3  # what is not before a camera is seen at its border
 _CHARACTERS = "".join(map(chr, range(32, 127)))
 _TEXT_LENGTH = 300
-_KEPT = 16  # renderers of models that come again, as where tasks take turns
 
 
 @dataclass(frozen=True)
@@ -86,6 +85,7 @@ class ForeignEnv(gymnasium.Env[dict[str, Any], np.ndarray], ABC):
     packages: tuple[str, ...] = ()
     expert_name: str = "scripted expert of deixis"
     grippers: tuple[int, ...] = (-1,)
+    kept_renderers: int = 16  # of models that come again, as where tasks take turns
 
     def __init__(
         self,
@@ -120,7 +120,7 @@ class ForeignEnv(gymnasium.Env[dict[str, Any], np.ndarray], ABC):
         self.action_space = box(np.asarray(action.low, np.float32), np.asarray(action.high, np.float32))
         self._observing = True
         self._images: dict[str, np.ndarray] = {}
-        self._renderers: deque[tuple[mujoco.MjModel, Renderer]] = deque(maxlen=_KEPT)
+        self._renderers: deque[tuple[mujoco.MjModel, Renderer]] = deque(maxlen=self.kept_renderers)
         self._values: np.ndarray | None = None
         self.asked: Asked
 

@@ -116,13 +116,21 @@ SUITES = {
 }
 
 
-def is_suite(name: str) -> bool:
-    """Whether there is a suite of that name."""
-    return name in SUITES
+def tiers_of(name: str) -> Mapping[str, tuple[str, ...]]:
+    """Groups of tasks of the suite of that name; none of a suite that is not known here."""
+    return SUITES[name].tiers if name in SUITES else {}
 
 
 def suite_named(name: str) -> Suite:
-    """The suite of that name; an unknown name is a ValueError that lists the known ones."""
+    """The suite of that name; an unknown name is a ValueError that lists the known ones.
+
+    LIBERO's suites are read from its package when they are asked for: ImportError where it is not installed.
+    """
+    if name.startswith("libero-"):
+        from .libero.suites import libero_suite
+
+        return libero_suite(name)
     if name not in SUITES:
-        raise ValueError(f"suite: found {name!r}, wanted one of {', '.join(SUITES)}")
+        known = ", ".join((*SUITES, "libero-spatial, libero-object, libero-goal, libero-long, libero-90"))
+        raise ValueError(f"suite: found {name!r}, wanted one of {known}, or another of LIBERO-PRO's")
     return SUITES[name]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..datasets.atomic import write_text
-from ..envs.suites import is_suite, suite_named
+from ..envs.suites import tiers_of
 from .instructions import DEFINITIONS as INSTRUCTIONS
 from .instructions import by_condition, instruction_following_index
 from .results import EpisodeRecord, read_table, table_digest
@@ -105,11 +105,9 @@ def outcomes_of(records: Sequence[EpisodeRecord]) -> dict[str, list[bool]]:
 
 def _by_tier(records: Sequence[EpisodeRecord]) -> dict[str, Any]:
     """Success by groups of tasks and the mean of these rates, which counts each group alike; nothing without groups."""
-    suite = records[0].suite
-    tiers = suite_named(suite).tiers if is_suite(suite) else {}
     rates = {
         tier: _share([record.success for record in records if record.task in tasks])
-        for tier, tasks in tiers.items()
+        for tier, tasks in tiers_of(records[0].suite).items()
         if any(record.task in tasks for record in records)
     }
     if not rates:

@@ -15,12 +15,13 @@ from zipfile import BadZipFile
 import numpy as np
 from scipy.spatial import ConvexHull, KDTree, QhullError
 
-_VERSION = 1  # of what is written here: another one makes other meshes
+_VERSION = 2  # of what is written here: another one makes other meshes
 _SHARES = (0.005, 0.01, 0.02, 0.04, 0.08, 0.15, 0.25, 0.4, 0.6)  # of the triangles, tried from the fewest on
 _FEWEST = 64  # triangles below which there is nothing to gain
 _TEXTURE_CELLS = 64  # along each side of a texture
 _CELLS = (2.0, 1.5, 1.0, 0.5, 0.25)  # tolerances, of the cells in which vertices are merged
 _ASKED, _MAY_STRAY = 4000, 0.01
+_POINTS, _NEAREST = 50_000, 8  # on a surface, about; of them, whose triangles a place is compared with
 _MOST_PARTS = 128  # that the side of a triangle is divided into where it is measured
 _CREASE = 0.8  # cosine of the angle beyond which an edge is drawn sharp
 
@@ -114,26 +115,36 @@ def _first(judge: _Judge, candidates: Iterable[Mesh]) -> Mesh | None:
 
 
 class _Judge:
-    """Whether another mesh lies within a tolerance of one.
-
-    A surface is asked at `_ASKED` places, and answers by points on it that are half a tolerance apart, so a distance is
-    overrated, by a quarter of the tolerance at most.
-    """
+    """Whether another mesh lies within a tolerance of one. Either surface is asked at `_ASKED` places."""
 
     def __init__(self, mesh: Mesh, tolerance: float) -> None:
-        self._tolerance, self._places = tolerance, _places(mesh)
-        self._tree = KDTree(_spread(mesh, tolerance / 2), balanced_tree=False, compact_nodes=False)
+        self._tolerance, self._places, self._surface = tolerance, _places(mesh), _Surface(mesh, tolerance)
 
     def keeps(self, other: Mesh) -> bool:
         """Whether all but `_MAY_STRAY` of either surface lies within the tolerance of the other."""
-        if not len(other.faces) or self._strays(self._tree, _places(other)):
+        if not len(other.faces) or self._strays(self._surface, _places(other)):
             return False
-        tree = KDTree(_spread(other, self._tolerance / 2), balanced_tree=False, compact_nodes=False)
-        return not self._strays(tree, self._places)
+        return not self._strays(_Surface(other, self._tolerance), self._places)
 
-    def _strays(self, tree: KDTree, places: np.ndarray) -> bool:
-        away = tree.query(places, distance_upper_bound=self._tolerance)[0]
-        return bool((away > self._tolerance).mean() > _MAY_STRAY)
+    def _strays(self, surface: _Surface, places: np.ndarray) -> bool:
+        return bool((surface.distance(places) > self._tolerance).mean() > _MAY_STRAY)
+
+
+class _Surface:
+    """How far places are from a mesh: from the triangles of the points on it that are nearest, so never underrated."""
+
+    def __init__(self, mesh: Mesh, tolerance: float) -> None:
+        self._corners = mesh.vertices[mesh.faces].astype(np.float64)
+        area = np.linalg.norm(_across(self._corners), axis=1).sum() / 2
+        points, self._triangle = _spread(self._corners, max(tolerance / 2, np.sqrt(area / _POINTS)))
+        self._tree = KDTree(points, balanced_tree=False, compact_nodes=False)
+
+    def distance(self, places: np.ndarray) -> np.ndarray:
+        """Of places [N, 3], [N] metres."""
+        _, near = self._tree.query(places, k=min(_NEAREST, len(self._triangle)))
+        near = near.reshape(len(places), -1)
+        far = _to_triangles(np.repeat(places, near.shape[1], axis=0), self._corners[self._triangle[near.ravel()]])
+        return far.reshape(near.shape).min(1)
 
 
 def hull(mesh: Mesh) -> Mesh:
@@ -209,18 +220,34 @@ def _places(mesh: Mesh) -> np.ndarray:
     return np.einsum("nc,ncx->nx", rng.dirichlet((1.0, 1.0, 1.0), _ASKED), chosen)
 
 
-def _spread(mesh: Mesh, spacing: float) -> np.ndarray:
-    """Points on the surface [N, 3], of which no place of it is further than about half the spacing."""
-    corners = mesh.vertices[mesh.faces].astype(np.float64)
+def _spread(corners: np.ndarray, spacing: float) -> tuple[np.ndarray, np.ndarray]:
+    """Points on triangles [F, 3, 3] about a spacing apart, the corners among them [N, 3], and whose they are [N]."""
     longest = np.linalg.norm(corners - np.roll(corners, 1, axis=1), axis=-1).max(1)
     parts = np.minimum(np.maximum(1, np.ceil(longest / spacing)), _MOST_PARTS).astype(int)
-    points = [mesh.vertices[mesh.faces.ravel()]]
+    points, owners = [], []
     for count in np.unique(parts):
         first, second = np.divmod(np.arange((count + 1) ** 2), count + 1)
         kept = first + second <= count
         weights = np.stack([first, second, count - first - second], axis=1)[kept] / count
-        points.append(np.einsum("wc,fcx->fwx", weights, corners[parts == count]).reshape(-1, 3))
-    return np.concatenate(points)
+        chosen = np.flatnonzero(parts == count)
+        points.append(np.einsum("wc,fcx->fwx", weights, corners[chosen]).reshape(-1, 3))
+        owners.append(np.repeat(chosen, len(weights)))
+    return np.concatenate(points), np.concatenate(owners)
+
+
+def _to_triangles(points: np.ndarray, corners: np.ndarray) -> np.ndarray:
+    """Distances of points [N, 3] from one triangle each [N, 3, 3], [N]."""
+    normal = _unit(_across(corners))
+    height = ((points - corners[:, 0]) * normal).sum(1)
+    foot = points - height[:, None] * normal
+    inside, nearest = (normal != 0).any(1), np.full(len(points), np.inf)
+    for corner in range(3):
+        start = corners[:, corner]
+        edge = corners[:, (corner + 1) % 3] - start
+        inside &= (np.cross(edge, foot - start) * normal).sum(1) >= 0
+        along = ((points - start) * edge).sum(1) / np.maximum((edge * edge).sum(1), 1e-24)
+        nearest = np.minimum(nearest, np.linalg.norm(points - start - along.clip(0, 1)[:, None] * edge, axis=1))
+    return np.where(inside, np.abs(height), nearest)
 
 
 def _across(corners: np.ndarray) -> np.ndarray:

@@ -1,0 +1,359 @@
+"""The expert: what a goal wants, done in a sensible order by a hand that sees where everything is.
+
+Each motion goes by the world as it is at every step. What failed is seen, and tried again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from .articulation import Part, part_of
+from .bddl import Predicate, Problem
+from .geometry import Solids
+from .grasping import PALM_M, Grasp, grasps, lowest
+from .simulation import Simulation
+
+OPEN, CLOSED = -1.0, 1.0
+_STEP_M, _STEP_RAD = 0.05, 0.5  # what an action of 1 is
+_GAIN = 1.5
+_CLEARANCE_M = 0.03
+_ORDER = ("open", "turnon", "turnoff", "in", "on", "close")
+_TRIES = 6
+_AJAR, _AJAR_M = "ajar", 0.125  # as far as a drawer is opened to put things in: further out it would be in the way
+_APART_M = 0.09  # things that share a place
+_PULL_TILT, _PUSH_TILT = 1.45, 0.5  # radians off the vertical: so that palm and forearm keep off a cabinet
+
+Acts = Iterator[np.ndarray]
+
+
+class Expert:
+    """Gives the next action each time it is called; rests when it knows nothing more to do."""
+
+    def __init__(self, simulation: Simulation, problem: Problem) -> None:
+        self.simulation, self.problem = simulation, problem
+        self.solids = Solids(simulation, tuple(problem.kinds))
+        self.gripper = OPEN
+        self._acts = self._all()
+
+    def __call__(self) -> np.ndarray:
+        return next(self._acts).astype(np.float32)
+
+    # ---- what to do ----
+
+    def _all(self) -> Acts:
+        for attempt in range(_TRIES):
+            for wish in self._wishes():
+                if not self._is_done(wish):
+                    yield from self._fulfil(wish, attempt)
+        while True:
+            yield self._action(self.simulation.grip, self.along)
+
+    def _wishes(self) -> list[Predicate]:
+        """The goal's, with drawers opened for what goes into them, in the order in which they are fulfilled."""
+        first = [
+            Predicate(_AJAR, (wish.of[1],))
+            for wish in self.problem.goal
+            if wish.name == "in" and part_of(self.simulation, wish.of[1]) is not None
+            if not self.simulation.holds((wish.name, *wish.of))
+        ]
+        known = (wish for wish in self.problem.goal if wish.name in _ORDER)
+        return first + sorted(known, key=lambda wish: _ORDER.index(wish.name))
+
+    def _is_done(self, wish: Predicate) -> bool:
+        if wish.name != _AJAR:
+            return self.simulation.holds((wish.name, *wish.of))
+        part = part_of(self.simulation, wish.of[0])
+        return part is None or self._travel(part) > _AJAR_M
+
+    def _travel(self, part: Part) -> float:
+        """How far a drawer is open, metres."""
+        return abs(float(self.simulation.data.qpos[part.address]))
+
+    def _fulfil(self, wish: Predicate, attempt: int) -> Acts:
+        if wish.name in ("open", _AJAR):
+            yield from self._pull(wish)
+        elif wish.name == "close":
+            yield from self._push(wish.of[0])
+        elif wish.name in ("turnon", "turnoff"):
+            yield from self._twist(wish)
+        elif wish.name in ("in", "on"):
+            thing, where = wish.of
+            yield from self._pick(thing, attempt)
+            if self._holds(thing):
+                yield from self._place(thing, where)
+
+    # ---- picking ----
+
+    def _pick(self, thing: str, attempt: int) -> Acts:
+        now, own = self.solids.now(), self.solids.of(thing)
+        found = grasps(now[own], now[~own], self.along)
+        if not found:
+            yield from self._rest(5)
+            return
+        grasp = found[min(attempt * 3, len(found) - 1)]
+        yield from self._over(grasp.place, grasp.along)
+        yield from self._down(grasp, thing)
+        yield from self._grip()
+        yield from self._up(0.06)
+
+    def _down(self, grasp: Grasp, thing: str) -> Acts:
+        """On to the grasp, which goes where the thing goes."""
+        start = self._place_of(thing)
+        best, since = np.inf, 0
+        for _ in range(60):
+            place = grasp.place + self._place_of(thing) - start
+            off = place - self.simulation.grip
+            level = float(np.hypot(off[0], off[1])) + 0.03 * self._turn_left(grasp.along)
+            away = level + abs(off[2])
+            if away < 0.006 or (since > 6 and level < 0.012):
+                return
+            best, since = (away, 0) if away < best - 0.001 else (best, since + 1)
+            goal = place + (0, 0, 0.08 * np.clip((level - 0.008) / 0.03, 0, 1))
+            yield self._action(goal, grasp.along, OPEN)
+
+    def _grip(self, pose: np.ndarray | None = None) -> Acts:
+        still = 0
+        place, along = self.simulation.grip, self.along if pose is None else pose
+        for step in range(16):
+            before = self.simulation.fingers
+            yield self._action(place, along, CLOSED)
+            still = still + 1 if np.abs(self.simulation.fingers - before).max() < 5e-4 else 0
+            if step > 4 and still > 1:
+                return
+
+    def _holds(self, thing: str) -> bool:
+        """Whether the thing is between the fingers, after they rose."""
+        own = self.solids.now()[self.solids.of(thing)]
+        return bool(np.linalg.norm(own - self.simulation.grip, axis=1).min() < 0.02)
+
+    # ---- placing ----
+
+    def _place(self, thing: str, where: str) -> Acts:
+        goal = self._destination(thing, where)
+        own, best, since = self.solids.of(thing), np.inf, 0
+        for _ in range(120):
+            if not self._holds(thing):
+                return
+            now = self.solids.now()
+            off = goal - self._place_of(thing)[:2]
+            away = float(np.hypot(*off))
+            bottom = now[own, 2].min()
+            over = self._highest(now[~own], self._place_of(thing)[:2], goal, now[own]) + _CLEARANCE_M
+            grip = self.simulation.grip
+            rise = over - bottom
+            speed = float(np.clip(1 - max(rise, 0.0) / 0.04, 0, 1))  # up before sideways
+            best, since = (away, 0) if away < best - 0.001 or rise > 0.02 else (best, since + 1)
+            if away < 0.012 or since > 8:
+                break
+            yield self._action(np.array((*(grip[:2] + off * speed), grip[2] + rise)), self.along, CLOSED)
+        yield from self._lower(thing, goal)
+        yield from self._release()
+
+    def _lower(self, thing: str, goal: np.ndarray) -> Acts:
+        own, stuck = self.solids.of(thing), 0
+        for _ in range(50):
+            if not self._holds(thing):
+                return
+            now, grip = self.solids.now(), self.simulation.grip
+            support = self._support(now, own)
+            limit = lowest(grip, self.along, now[~own])
+            height = max(grip[2] - (now[own, 2].min() - support - 0.003), limit)
+            if grip[2] < height + 0.006 or stuck > 4:
+                return
+            off = goal - self._place_of(thing)[:2]
+            fall = max(height - grip[2], -0.035)
+            yield self._action(np.array((*(grip[:2] + off), grip[2] + fall)), self.along, CLOSED)
+            stuck = stuck + 1 if grip[2] - self.simulation.grip[2] < 0.0008 else 0
+
+    def _release(self) -> Acts:
+        place, along = self.simulation.grip, self.along
+        for _ in range(7):
+            yield self._action(place, along, OPEN)
+        yield from self._up(0.10)
+
+    def _destination(self, thing: str, where: str) -> np.ndarray:
+        """Where the thing's place must come to lie, metres [2]."""
+        if where in self.problem.kinds:
+            return self._place_of(where)[:2]
+        shared = [wish.of[0] for wish in self.problem.goal if wish.name == "on" and wish.of[1:] == (where,)]
+        aside = (shared.index(thing) - (len(shared) - 1) / 2) * _APART_M if thing in shared else 0.0
+        return self.simulation.data.site(where).xpos[:2] + (aside, 0.0)
+
+    # ---- drawers and knobs ----
+
+    def _pull(self, wish: Predicate) -> Acts:
+        """A drawer by its handle, with a hand that is nearly level."""
+        part = part_of(self.simulation, wish.of[0])
+        if part is None:
+            return
+        handle = self._handle(part)
+        down, out = np.array((0.0, 0.0, -1.0)), part.outward
+        into = -np.sin(_PULL_TILT) * out + np.cos(_PULL_TILT) * down
+        closing = np.cos(_PULL_TILT) * out + np.sin(_PULL_TILT) * down
+        side = 1 if closing @ self.simulation.grip_axes[:, 0] >= 0 else -1
+        pose = np.column_stack([side * closing, np.cross(into, side * closing), into])
+        yield from self._through([handle - 0.12 * into + (0, 0, 0.08), handle - 0.07 * into], pose, OPEN)
+        yield from self._through([handle], pose, OPEN, 0.004)
+        yield from self._grip(pose)
+        for _ in range(60):
+            if self._is_done(wish):
+                break
+            slow = np.clip(2.5 - 2.2 * self._travel(part) / _AJAR_M, 0.3, 1) if wish.name == _AJAR else 1.0
+            yield self._action(self.simulation.grip + 0.03 * slow * out, pose, CLOSED)
+        place = self.simulation.grip
+        for _ in range(6):
+            yield self._action(place, pose, OPEN)
+        yield from self._through([self.simulation.grip - 0.06 * into], pose, OPEN)
+        upright = np.column_stack([side * out, np.cross(down, side * out), down])  # back the way the wrist came
+        back = np.array((self.simulation.grip[0] - 0.1, self.simulation.grip[1], handle[2] + 0.2))
+        yield from self._through([back], upright, OPEN, 0.04)
+
+    def _push(self, name: str) -> Acts:
+        """A drawer by its handle, from outside."""
+        part = part_of(self.simulation, name)
+        if part is None:
+            return
+        out, handle = part.outward, self._handle(part)
+        along = np.array((-out[1], out[0], 0.0))
+        along *= 1 if along @ self.simulation.grip_axes[:, 0] >= 0 else -1
+        into = -np.sin(_PUSH_TILT) * out + np.cos(_PUSH_TILT) * np.array(
+            (0.0, 0.0, -1.0)
+        )  # keeps the forearm off the cabinet
+        pose = np.column_stack([along, np.cross(into, along), into])
+        start = handle + 0.07 * out
+        yield from self._over(start, along[:2], CLOSED)
+        yield from self._through([start], pose, CLOSED)
+        for _ in range(80):
+            if self.simulation.holds(("close", name)):
+                return
+            yield self._action(self._line(start, out) - 0.04 * out, pose, CLOSED)
+
+    def _twist(self, wish: Predicate) -> Acts:
+        """A knob, by its blade."""
+        part = part_of(self.simulation, wish.of[0])
+        if part is None:
+            return
+        now, own = self.solids.now(), self.solids.of_body(part.body)
+        knob = now[own & (now[:, 2] > now[own, 2].max() - 0.03)]
+        grasp = grasps(knob, now[~own], self.along)[0]
+        yield from self._over(grasp.place, grasp.along)
+        yield from self._through([grasp.place], grasp.along, OPEN)
+        yield from self._grip()
+        ahead = Rotation.from_rotvec((0, 0, 0.3 if wish.name == "turnon" else -0.3)).as_matrix()[:2, :2]
+        for _ in range(40):
+            if self.simulation.holds((wish.name, *wish.of)):
+                break
+            yield self._action(grasp.place, ahead @ self.along, CLOSED)
+        yield from self._release()
+
+    def _handle(self, part: Part) -> np.ndarray:
+        """The middle of what stands out furthest of a drawer."""
+        points = self.solids.now()[self.solids.of_body(part.body)]
+        reach = points @ part.outward
+        handle = points[reach > reach.max() - 0.015]
+        return (handle.max(0) + handle.min(0)) / 2
+
+    def _line(self, start: np.ndarray, out: np.ndarray) -> np.ndarray:
+        """The place on the line through `start` in direction `out` that is nearest to the grip."""
+        return start + ((self.simulation.grip - start) @ out) * out
+
+    def _through(self, places: list[np.ndarray], pose: np.ndarray, gripper: float, near: float = 0.012) -> Acts:
+        """From place to place in a straight line each."""
+        for place in places:
+            best, since = np.inf, 0
+            for _ in range(60):
+                away = float(np.linalg.norm(place - self.simulation.grip)) + 0.03 * self._turn_left(pose)
+                best, since = (away, 0) if away < best - 0.001 else (best, since + 1)
+                if away < near + 0.004 or since > 7:
+                    break
+                yield self._action(place, pose, gripper)
+
+    # ---- moving ----
+
+    def _over(self, place: np.ndarray, along: np.ndarray, gripper: float = OPEN) -> Acts:
+        """Through the air to above a place."""
+        for _ in range(80):
+            grip = self.simulation.grip
+            off = place[:2] - grip[:2]
+            over = max(place[2] + 0.07, self._path_height(grip[:2], place[:2]))
+            away = float(np.hypot(*off))
+            if away < 0.025 and self._turn_left(along) < 0.25:
+                return
+            short = max(over - grip[2], 0.0)
+            speed = float(np.clip(1.2 - short / 0.05, 0, 1))
+            goal = np.array((*(grip[:2] + off * speed), max(over, min(grip[2], over + 0.05)) if away > 0.08 else over))
+            yield self._action(goal, along, gripper)
+
+    def _up(self, height: float) -> Acts:
+        goal = self.simulation.grip + (0, 0, height)
+        for _ in range(14):
+            if self.simulation.grip[2] > goal[2] - 0.015:
+                return
+            yield self._action(goal + (0, 0, 0.03), self.along, self.gripper)
+
+    def _rest(self, steps: int) -> Acts:
+        for _ in range(steps):
+            yield self._action(self.simulation.grip, self.along, self.gripper)
+
+    def _action(self, goal: np.ndarray, along: np.ndarray, gripper: float | None = None) -> np.ndarray:
+        """Towards a place of the grip, pointing down, with fingers that close in the direction `along` [2]."""
+        self.gripper = self.gripper if gripper is None else gripper
+        move = _GAIN * (goal - self.simulation.grip) / _STEP_M
+        turn = self._turn(along) / _STEP_RAD
+        return np.concatenate([np.clip(move, -1, 1), np.clip(turn, -1, 1), [self.gripper]])
+
+    def _turn(self, along: np.ndarray) -> np.ndarray:
+        """The rotation that is left to point down with the fingers along, or to a pose [3, 3]; axis times angle [3]."""
+        axes = self.simulation.grip_axes
+        if along.ndim == 2:
+            return Rotation.from_matrix(along @ axes.T).as_rotvec()
+        way = along if along @ axes[:2, 0] >= 0 else -along
+        wanted = np.column_stack([(*way, 0.0), np.cross((0, 0, -1.0), (*way, 0.0)), (0, 0, -1.0)])
+        return Rotation.from_matrix(wanted @ axes.T).as_rotvec()
+
+    def _turn_left(self, along: np.ndarray) -> float:
+        return float(np.linalg.norm(self._turn(along)))
+
+    @property
+    def along(self) -> np.ndarray:
+        """In which direction the fingers close, level and of length 1 [2]."""
+        level = self.simulation.grip_axes[:2, 0]
+        return level / np.linalg.norm(level)
+
+    # ---- seeing ----
+
+    def _place_of(self, thing: str) -> np.ndarray:
+        body = self.simulation.problem.obj_body_id[thing]
+        return self.simulation.data.xpos[body].copy()
+
+    def _path_height(self, start: np.ndarray, end: np.ndarray) -> float:
+        """How high the grip must be to carry nothing over whatever stands between."""
+        now = self.solids.now()
+        return max(_tallest(now, start, end, 0.06) + 0.04, _tallest(now, start, end, 0.115) - PALM_M + 0.02)
+
+    def _highest(self, others: np.ndarray, start: np.ndarray, end: np.ndarray, own: np.ndarray) -> float:
+        """The top of what stands in the way of a held thing."""
+        reach = float(np.ptp(own[:, :2], axis=0).max()) / 2 + 0.01
+        return _tallest(others, start, end, reach)
+
+    def _support(self, now: np.ndarray, own: np.ndarray) -> float:
+        """The height of what is under a thing."""
+        mine = now[own]
+        bottom = mine[mine[:, 2] < mine[:, 2].min() + 0.02]
+        low, high = bottom[:, :2].min(0), bottom[:, :2].max(0)
+        inner = (high - low) * 0.15
+        under = now[~own]
+        under = under[((under[:, :2] > low + inner) & (under[:, :2] < high - inner)).all(1)]
+        under = under[under[:, 2] < mine[:, 2].min() + 0.015]
+        return float(under[:, 2].max()) if len(under) else -np.inf
+
+
+def _tallest(points: np.ndarray, start: np.ndarray, end: np.ndarray, reach: float) -> float:
+    """The height of the highest of `points` within `reach` of the way from start to end [2]."""
+    way = end - start
+    share = np.clip((points[:, :2] - start) @ way / max(float(way @ way), 1e-9), 0, 1)
+    near = np.hypot(*(points[:, :2] - start - share[:, None] * way).T) < reach
+    return float(points[near, 2].max()) if near.any() else -np.inf

@@ -1,0 +1,184 @@
+"""One task of LIBERO in robosuite: started again exactly, and stepped without what nobody reads.
+
+robosuite builds a model anew at every reset (seconds) because its quick reset leaves three things as the last episode
+had them. They are put back here:
+
+- the gripper's command: it ramps towards open or closed, and a reset does not touch it. It alone moves a replay by
+  1e-4 to 1e-7;
+- where fixtures stand and which flames show: a reset writes them into the model. Things that are placed on a fixture
+  are placed by where it stood before;
+- the rest (state, warm start, controller) is made anew by the package.
+
+A control step is 25 parts. The package computes positions and velocities three times in each and reads all
+observations after it. Here both are done once, to the same bits: the second and third time only the solver has
+something new to say, because it begins where it ended before.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import mujoco
+import numpy as np
+
+from .package import package
+
+RATE_HZ = 20
+_MODEL_FIELDS = ("body_pos", "body_quat", "site_rgba", "geom_rgba")
+_PLACEMENTS_TRIED = 100
+PARTS = 25
+_VELOCITY = mujoco.mjtStage.mjSTAGE_VEL
+
+
+class _Quick:
+    """What a problem of the package does differently here; mixed in before its class."""
+
+    def _initialize_sim(self, xml_string: str | None = None) -> None:
+        super()._initialize_sim(xml_string)  # pyright: ignore[reportAttributeAccessIssue]
+        model = self.sim.model._model  # pyright: ignore[reportAttributeAccessIssue]
+        self.as_built = {name: getattr(model, name).copy() for name in _MODEL_FIELDS}
+
+    def _update_observables(self, force: bool = False) -> None:
+        """Nothing: observations are read from the simulation where they are wanted."""
+
+    def _get_observations(self, force_update: bool = False) -> dict[str, Any]:
+        return {}
+
+
+class Simulation:
+    """A problem's world.
+
+    Attributes:
+        problem: the package's environment. model, data: MuJoCo's.
+    """
+
+    def __init__(self, bddl: Path, quick: bool = True) -> None:
+        """quick=False keeps the package's own observations, which tests compare with."""
+        robosuite, envs = package("robosuite"), package("libero.libero.envs")
+        name = package("libero.libero.envs.bddl_utils").get_problem_info(str(bddl))["problem_name"]
+        kind = envs.TASK_MAPPING[name]
+        if quick:
+            kind = type(kind.__name__, (_Quick, kind), {})  # the package looks at the name
+        self.problem: Any = kind(
+            bddl_file_name=str(bddl),
+            robots=["Panda"],
+            controller_configs=robosuite.load_controller_config(default_controller="OSC_POSE"),
+            initialization_noise=None,
+            use_camera_obs=False,
+            has_renderer=False,
+            has_offscreen_renderer=False,
+            control_freq=RATE_HZ,
+            ignore_done=True,
+            hard_reset=False,
+        )
+        self._quick, self.robot = quick, self.problem.robots[0]
+        self._hand = self.robot.robot_model.eef_name
+
+    @property
+    def model(self) -> mujoco.MjModel:
+        return self.problem.sim.model._model
+
+    @property
+    def data(self) -> mujoco.MjData:
+        return self.problem.sim.data._data
+
+    def start(self, state: np.ndarray | None) -> None:
+        """A start that the package draws from numpy's global generator, or `state` [1 + nq + nv] in it.
+
+        Fixtures are not part of a state: where they stand is drawn in either case.
+        """
+        for name, value in getattr(self.problem, "as_built", {}).items():
+            getattr(self.model, name)[:] = value
+        self.robot.gripper.current_action = np.zeros_like(self.robot.gripper.current_action)
+        self._place()
+        if self._quick:
+            self.robot.controller.update = self._update_controller
+        if state is not None:
+            wanted = 1 + self.model.nq + self.model.nv
+            if len(state) != wanted:
+                raise ValueError(f"initial state: found {len(state)} numbers, wanted {wanted} for this scene")
+            self.problem.sim.set_state_from_flattened(state)
+            self.problem.sim.forward()
+        self.problem._post_process()
+
+    def _place(self) -> None:
+        failure = package("robosuite.utils.errors").RandomizationError
+        for _ in range(_PLACEMENTS_TRIED):
+            try:
+                self.problem.reset()
+                return
+            except failure as error:  # things did not fit; the next draw may
+                last = error
+        raise RuntimeError(f"no placement found in {_PLACEMENTS_TRIED} draws: {last}")
+
+    def step(self, action: np.ndarray) -> None:
+        """One control step of `action` [7]."""
+        if not self._quick:
+            self.problem.step(action)
+            return
+        model, data, simulated = self.model, self.data, self.problem.sim
+        simulated.forward = lambda: mujoco.mj_forwardSkip(model, data, _VELOCITY, 1)  # for the controller
+        try:
+            for part in range(PARTS):
+                mujoco.mj_forward(model, data)
+                self.robot.control(action, policy_step=part == 0)
+                mujoco.mj_step2(model, data)
+        finally:
+            del simulated.forward
+        self.problem._post_process()
+
+    def _update_controller(self, force: bool = False) -> None:
+        """The controller's own `update` with each quantity computed once: the same numbers."""
+        controller = self.robot.controller
+        if not (controller.new_update or force):
+            return
+        self.problem.sim.forward()
+        model, data, site = self.model, self.data, self.robot.eef_site_id
+        place, turn = np.zeros((3, model.nv)), np.zeros((3, model.nv))
+        mujoco.mj_jacSite(model, data, place, turn, site)
+        controller.ee_pos = data.site_xpos[site].copy()
+        controller.ee_ori_mat = data.site_xmat[site].reshape(3, 3).copy()
+        controller.ee_pos_vel, controller.ee_ori_vel = place.dot(data.qvel), turn.dot(data.qvel)
+        controller.joint_pos, controller.joint_vel = data.qpos[controller.qpos_index], data.qvel[controller.qvel_index]
+        controller.J_pos, controller.J_ori = place[:, controller.qvel_index], turn[:, controller.qvel_index]
+        controller.J_full = np.vstack([controller.J_pos, controller.J_ori])
+        mass = np.zeros((model.nv, model.nv))
+        mujoco.mj_fullM(model, mass, data.qM)
+        controller.mass_matrix = mass[controller.qvel_index, :][:, controller.qvel_index]
+        controller.new_update = False
+
+    def succeeded(self) -> bool:
+        return bool(self.problem._check_success())
+
+    def holds(self, predicate: tuple[str, ...]) -> bool:
+        """Whether a predicate, as the package writes it (name, thing, ...), is true now."""
+        return bool(self.problem._eval_predicate(list(predicate)))
+
+    # ---- the robot ----
+
+    @property
+    def grip(self) -> np.ndarray:
+        """Between the finger tips, metres in the world [3]."""
+        return self.data.site_xpos[self.robot.eef_site_id].copy()
+
+    @property
+    def grip_axes(self) -> np.ndarray:
+        """The hand's axes in the world as columns, [3, 3]."""
+        return self.data.site_xmat[self.robot.eef_site_id].reshape(3, 3).copy()
+
+    @property
+    def fingers(self) -> np.ndarray:
+        """Positions of the two finger joints, metres [2]."""
+        return self.data.qpos[self.robot._ref_gripper_joint_pos_indexes].copy()
+
+    @property
+    def hand_turn(self) -> np.ndarray:
+        """The hand's orientation as axis times angle, [3]: as policies for LIBERO are told."""
+        w, x, y, z = self.data.body(self._hand).xquat
+        return np.array((x, y, z)) * _angle_over_sine(float(np.clip(w, -1.0, 1.0)))
+
+
+def _angle_over_sine(w: float) -> float:
+    sine = np.sqrt(1.0 - w * w)
+    return 0.0 if np.isclose(sine, 0.0) else float(2.0 * np.arccos(w) / sine)
