@@ -19,7 +19,7 @@ PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check
 export PYTHONSAFEPATH := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo test test-slow test-lerobot lint format bench clean
+.PHONY: help setup setup-dev demo test test-slow test-lerobot test-robosuite15 lint format bench clean
 
 help:
 	@echo 'make setup      a virtual environment with deixis in it, and headless rendering'
@@ -27,6 +27,7 @@ help:
 	@echo 'make test       lint, types and every fast test'
 	@echo 'make test-slow  the tests that take minutes'
 	@echo 'make test-lerobot  what is exported, read by lerobot itself, in a venv of its own'
+	@echo 'make test-robosuite15  our robosuite tasks with robosuite 1.5, in a venv of its own'
 	@echo 'make lint       ruff and pyright            make format   let ruff rewrite'
 	@echo 'make bench      every benchmark, into results/'
 	@echo 'make clean      remove .venv and caches (runs/ stays)'
@@ -88,6 +89,21 @@ test-lerobot: setup-dev $(LEROBOT)/.done
 		&& $(BIN)/python $$folder/check_lerobot.py make $$folder \
 		&& python=$$PWD/$(LEROBOT)/bin/python && cd $$folder && $$python check_lerobot.py compare $$folder; \
 		status=$$?; rm -rf $$folder; exit $$status
+
+# robosuite 1.5 wants numpy below 2 and no mujoco from 3.10 on: deixis comes without what it requires elsewhere.
+ROBOSUITE15 := .venv-robosuite15
+
+$(ROBOSUITE15)/.done:
+	$(PYTHON) -m venv $(ROBOSUITE15)
+	$(ROBOSUITE15)/bin/python -m pip install -qq $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) '$(TORCH)'
+	$(ROBOSUITE15)/bin/python -m pip install -qq 'robosuite==1.5.2' 'mujoco==3.3.0' 'numpy<2' 'gymnasium>=1.4,<1.5' \
+		'scipy>=1.17,<2' 'fast-simplification>=0.2,<0.3' 'zarr>=3.1,<4' 'numcodecs>=0.16' 'google-crc32c>=1.7' pyyaml \
+		'pytest>=9,<10' 'pytest-timeout>=2.4' 'hypothesis>=6.170'
+	$(ROBOSUITE15)/bin/python -m pip install -qq --no-deps --editable .
+	@touch $@
+
+test-robosuite15: $(ROBOSUITE15)/.done
+	$(ROBOSUITE15)/bin/python -m pytest tests/envs/test_robosuite.py
 
 lint: setup-dev
 	$(BIN)/ruff check .

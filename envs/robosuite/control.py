@@ -1,4 +1,4 @@
-"""Operational-space control of one arm by robosuite's own controller, with less work around it."""
+"""Operational-space control of one arm by the controller of robosuite 1.4, with less work around it."""
 
 from __future__ import annotations
 
@@ -28,11 +28,10 @@ class ArmControl:
             self._middle, self._half = 0.5 * (limits[:, 1] + limits[:, 0]), 0.5 * (limits[:, 1] - limits[:, 0])
         size = self._model.nv
         self._jacobians, self._masses = np.zeros((2, 3, size)), np.zeros((size, size))
-        self.size = int(self._controller.control_dim) + (robot.gripper.dof if robot.has_gripper else 0)
 
     def __call__(self, action: np.ndarray, new: bool) -> None:
-        """One substep. action: [size], its first numbers the hand's and the last the gripper's. new: it is another one
-        than in the substep before."""
+        """One substep. action: the hand's [6], and the gripper's where there is one. new: it is another one than in the
+        substep before."""
         controller = self._controller
         if controller.new_update:
             self._update()

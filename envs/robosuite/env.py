@@ -36,7 +36,7 @@ class RobosuiteEnv(ForeignEnv):
     metadata = {**ForeignEnv.metadata, "render_fps": RATE_HZ}
     conditions = (*ForeignEnv.conditions, "swap")
     groups = (1,)
-    robot_bodies = ("robot", "gripper", "mount")
+    robot_bodies = ("robot", "gripper", "mount", "fixed_mount")
     packages = ("robosuite",)
     _known: Mapping[str, Task] = SINGLE
     _env_id = "deixis/Robosuite-v0"
