@@ -144,6 +144,10 @@ class Expert:
             over = self._highest(now[~own], self._place_of(thing)[:2], goal, now[own]) + _CLEARANCE_M
             grip = self.simulation.grip
             rise = over - bottom
+            aside = _from_under(now[own], now[~own])
+            if aside.any():
+                yield self._action(grip + 0.03 * aside + (0, 0, 0.005), self.along, CLOSED)
+                continue
             speed = float(np.clip(1 - max(rise, 0.0) / 0.04, 0, 1))  # up before sideways
             best, since = (away, 0) if away < best - 0.001 or rise > 0.02 else (best, since + 1)
             if away < 0.012 or since > 8:
@@ -349,6 +353,15 @@ class Expert:
         under = under[((under[:, :2] > low + inner) & (under[:, :2] < high - inner)).all(1)]
         under = under[under[:, 2] < mine[:, 2].min() + 0.015]
         return float(under[:, 2].max()) if len(under) else -np.inf
+
+
+def _from_under(own: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """In which level direction a held thing comes out from under what hangs over it; zeros [3] where nothing does."""
+    low, high = own[:, :2].min(0) - 0.012, own[:, :2].max(0) + 0.012
+    over = others[((others[:, :2] > low) & (others[:, :2] < high)).all(1) & (others[:, 2] > own[:, 2].max())]
+    away = (own[:, :2].mean(0) - over[:, :2].mean(0)) if len(over) else np.zeros(2)
+    length = float(np.hypot(*away))
+    return np.array((*(away / length), 0.0)) if length > 0.01 else np.zeros(3)
 
 
 def _tallest(points: np.ndarray, start: np.ndarray, end: np.ndarray, reach: float) -> float:
