@@ -5,20 +5,15 @@ Each motion goes by the world as it is at every step. What failed is seen, and t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 from scipy.spatial.transform import Rotation
 
 from .articulation import Part, part_of
 from .bddl import Predicate, Problem
-from .geometry import Solids
-from .grasping import PALM_M, Grasp, grasps, lowest
+from .grasping import Grasp, grasps, lowest
+from .hand import CLOSED, OPEN, Acts, Hand, tallest
 from .simulation import Simulation
 
-OPEN, CLOSED = -1.0, 1.0
-_STEP_M, _STEP_RAD = 0.05, 0.5  # what an action of 1 is
-_GAIN = 1.5
 _CLEARANCE_M = 0.03
 _ORDER = ("open", "turnon", "turnoff", "in", "on", "close")
 _TRIES = 6
@@ -26,16 +21,12 @@ _AJAR, _AJAR_M = "ajar", 0.125  # as far as a drawer is opened to put things in:
 _APART_M = 0.09  # things that share a place
 _PULL_TILT, _PUSH_TILT = 1.45, 0.5  # radians off the vertical: so that palm and forearm keep off a cabinet
 
-Acts = Iterator[np.ndarray]
 
-
-class Expert:
+class Expert(Hand):
     """Gives the next action each time it is called; rests when it knows nothing more to do."""
 
     def __init__(self, simulation: Simulation, problem: Problem) -> None:
-        self.simulation, self.problem = simulation, problem
-        self.solids = Solids(simulation, tuple(problem.kinds))
-        self.gripper = OPEN
+        super().__init__(simulation, problem)
         self._acts = self._all()
 
     def __call__(self) -> np.ndarray:
@@ -114,16 +105,6 @@ class Expert:
             goal = place + (0, 0, 0.08 * np.clip((level - 0.008) / 0.03, 0, 1))
             yield self._action(goal, grasp.along, OPEN)
 
-    def _grip(self, pose: np.ndarray | None = None) -> Acts:
-        still = 0
-        place, along = self.simulation.grip, self.along if pose is None else pose
-        for step in range(16):
-            before = self.simulation.fingers
-            yield self._action(place, along, CLOSED)
-            still = still + 1 if np.abs(self.simulation.fingers - before).max() < 5e-4 else 0
-            if step > 4 and still > 1:
-                return
-
     def _holds(self, thing: str) -> bool:
         """Whether the thing is between the fingers, after they rose."""
         own = self.solids.now()[self.solids.of(thing)]
@@ -144,6 +125,10 @@ class Expert:
             over = self._highest(now[~own], self._place_of(thing)[:2], goal, now[own]) + _CLEARANCE_M
             grip = self.simulation.grip
             rise = over - bottom
+            aside = _from_under(now[own], now[~own])
+            if aside.any():
+                yield self._action(grip + 0.03 * aside + (0, 0, 0.005), self.along, CLOSED)
+                continue
             speed = float(np.clip(1 - max(rise, 0.0) / 0.04, 0, 1))  # up before sideways
             best, since = (away, 0) if away < best - 0.001 or rise > 0.02 else (best, since + 1)
             if away < 0.012 or since > 8:
@@ -260,84 +245,12 @@ class Expert:
         """The place on the line through `start` in direction `out` that is nearest to the grip."""
         return start + ((self.simulation.grip - start) @ out) * out
 
-    def _through(self, places: list[np.ndarray], pose: np.ndarray, gripper: float, near: float = 0.012) -> Acts:
-        """From place to place in a straight line each."""
-        for place in places:
-            best, since = np.inf, 0
-            for _ in range(60):
-                away = float(np.linalg.norm(place - self.simulation.grip)) + 0.03 * self._turn_left(pose)
-                best, since = (away, 0) if away < best - 0.001 else (best, since + 1)
-                if away < near + 0.004 or since > 7:
-                    break
-                yield self._action(place, pose, gripper)
-
-    # ---- moving ----
-
-    def _over(self, place: np.ndarray, along: np.ndarray, gripper: float = OPEN) -> Acts:
-        """Through the air to above a place."""
-        for _ in range(80):
-            grip = self.simulation.grip
-            off = place[:2] - grip[:2]
-            over = max(place[2] + 0.07, self._path_height(grip[:2], place[:2]))
-            away = float(np.hypot(*off))
-            if away < 0.025 and self._turn_left(along) < 0.25:
-                return
-            short = max(over - grip[2], 0.0)
-            speed = float(np.clip(1.2 - short / 0.05, 0, 1))
-            goal = np.array((*(grip[:2] + off * speed), max(over, min(grip[2], over + 0.05)) if away > 0.08 else over))
-            yield self._action(goal, along, gripper)
-
-    def _up(self, height: float) -> Acts:
-        goal = self.simulation.grip + (0, 0, height)
-        for _ in range(14):
-            if self.simulation.grip[2] > goal[2] - 0.015:
-                return
-            yield self._action(goal + (0, 0, 0.03), self.along, self.gripper)
-
-    def _rest(self, steps: int) -> Acts:
-        for _ in range(steps):
-            yield self._action(self.simulation.grip, self.along, self.gripper)
-
-    def _action(self, goal: np.ndarray, along: np.ndarray, gripper: float | None = None) -> np.ndarray:
-        """Towards a place of the grip, pointing down, with fingers that close in the direction `along` [2]."""
-        self.gripper = self.gripper if gripper is None else gripper
-        move = _GAIN * (goal - self.simulation.grip) / _STEP_M
-        turn = self._turn(along) / _STEP_RAD
-        return np.concatenate([np.clip(move, -1, 1), np.clip(turn, -1, 1), [self.gripper]])
-
-    def _turn(self, along: np.ndarray) -> np.ndarray:
-        """The rotation that is left to point down with the fingers along, or to a pose [3, 3]; axis times angle [3]."""
-        axes = self.simulation.grip_axes
-        if along.ndim == 2:
-            return Rotation.from_matrix(along @ axes.T).as_rotvec()
-        way = along if along @ axes[:2, 0] >= 0 else -along
-        wanted = np.column_stack([(*way, 0.0), np.cross((0, 0, -1.0), (*way, 0.0)), (0, 0, -1.0)])
-        return Rotation.from_matrix(wanted @ axes.T).as_rotvec()
-
-    def _turn_left(self, along: np.ndarray) -> float:
-        return float(np.linalg.norm(self._turn(along)))
-
-    @property
-    def along(self) -> np.ndarray:
-        """In which direction the fingers close, level and of length 1 [2]."""
-        level = self.simulation.grip_axes[:2, 0]
-        return level / np.linalg.norm(level)
-
     # ---- seeing ----
-
-    def _place_of(self, thing: str) -> np.ndarray:
-        body = self.simulation.problem.obj_body_id[thing]
-        return self.simulation.data.xpos[body].copy()
-
-    def _path_height(self, start: np.ndarray, end: np.ndarray) -> float:
-        """How high the grip must be to carry nothing over whatever stands between."""
-        now = self.solids.now()
-        return max(_tallest(now, start, end, 0.06) + 0.04, _tallest(now, start, end, 0.115) - PALM_M + 0.02)
 
     def _highest(self, others: np.ndarray, start: np.ndarray, end: np.ndarray, own: np.ndarray) -> float:
         """The top of what stands in the way of a held thing."""
         reach = float(np.ptp(own[:, :2], axis=0).max()) / 2 + 0.01
-        return _tallest(others, start, end, reach)
+        return tallest(others, start, end, reach)
 
     def _support(self, now: np.ndarray, own: np.ndarray) -> float:
         """The height of what is under a thing."""
@@ -351,9 +264,10 @@ class Expert:
         return float(under[:, 2].max()) if len(under) else -np.inf
 
 
-def _tallest(points: np.ndarray, start: np.ndarray, end: np.ndarray, reach: float) -> float:
-    """The height of the highest of `points` within `reach` of the way from start to end [2]."""
-    way = end - start
-    share = np.clip((points[:, :2] - start) @ way / max(float(way @ way), 1e-9), 0, 1)
-    near = np.hypot(*(points[:, :2] - start - share[:, None] * way).T) < reach
-    return float(points[near, 2].max()) if near.any() else -np.inf
+def _from_under(own: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """In which level direction a held thing comes out from under what hangs over it; zeros [3] where nothing does."""
+    low, high = own[:, :2].min(0) - 0.012, own[:, :2].max(0) + 0.012
+    over = others[((others[:, :2] > low) & (others[:, :2] < high)).all(1) & (others[:, 2] > own[:, 2].max())]
+    away = (own[:, :2].mean(0) - over[:, :2].mean(0)) if len(over) else np.zeros(2)
+    length = float(np.linalg.norm(away))
+    return np.array((*(away / length), 0.0)) if length > 0.01 else np.zeros(3)

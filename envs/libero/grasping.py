@@ -18,7 +18,7 @@ _WIDEST_M = 0.072
 _SLICE_M = 0.010
 _RIM_DEPTH_M = 0.020
 _DEPTH_M = 0.024  # from a thing's top down to the grip
-_HOLLOW_M = 0.012  # how far the middle of a hollow thing lies under its rim
+_HOLLOW_M = 0.005  # how far the middle of a hollow thing lies under its rim
 _ABOVE_M = 0.25  # how far up the hand's way must be free
 
 
