@@ -271,7 +271,8 @@ def test_demonstrations_are_those_of_their_seeds(store: TrajectoryStore) -> None
     env: ParticleEnv = suite.make().unwrapped  # pyright: ignore[reportAssignmentType]
     for number in (0, 1, 39):
         episode = store.episode(number)
-        assert episode.meta == {"task": "reach", "seed": suite.demonstration_seed("reach", number, 3), "success": True}
+        seed = suite.demonstration_seed("reach", number, 3)
+        assert episode.meta == {"task": "reach", "seed": seed, "success": True, "attempt": number}
         proprio, action = episode.streams["proprio"], episode.streams["action"]
         assert len(proprio.values) == STEPS
         assert np.array_equal(action.stamps_ns, np.arange(STEPS) * 50_000_000)
