@@ -100,8 +100,9 @@ def _spoken(info: Mapping[str, Any], phase: str) -> str:
 
 
 def scenes(store: TrajectoryStore) -> list[Sequence[Mapping[str, Any]]]:
-    """The scene of every episode; empty ones where a store tells none."""
-    return [store.episode_info(i)["meta"].get("scene", []) for i in range(len(store))]
+    """The scene of every episode; empty ones where a store does not tell it in colours and shapes."""
+    told = [store.episode_info(i)["meta"].get("scene", []) for i in range(len(store))]
+    return [scene if all({"colour", "shape"} <= set(item) for item in scene) else [] for scene in told]
 
 
 def object_kinds(all_scenes: Sequence[Sequence[Mapping[str, Any]]]) -> list[dict[str, Any]]:
