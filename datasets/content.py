@@ -14,13 +14,24 @@ import numpy as np
 
 from .findings import Finding
 from .lag import Delays, estimate_delays, late
-from .motion import FrameCache, Frames, action_signals, camera_signals, newest_rows, places, read_frames, stretches
+from .motion import (
+    FrameCache,
+    Frames,
+    action_signals,
+    camera_signals,
+    newest_rows,
+    places,
+    read_frames,
+    stretches,
+    wanted_signals,
+)
 from .motion_model import Signals
-from .spec import ACTION_STREAM, PROPRIO_STREAM
+from .spec import ACTION_STREAM, EXECUTED_STREAM, PROPRIO_STREAM
 from .tolerance import Tolerance
 from .trajectories import Trajectories
 
 _ACTION, _CAMERA = (1e-6, np.inf), (1e-3, 3.0)  # ridge, reach: actions are few and exact, what is seen many and noisy
+_DISTURBED = 3.0  # times the confidence: what disturbs an expert hides what it wants, and chance then finds delays
 _SURPRISE = 9.0  # nats against sound data from which a run of equal frames is called frozen
 _NEIGHBOURS = 80  # rows of other episodes with which a frozen frame is compared
 _STILL = 0.03  # standard deviations of a step below which nothing moves
@@ -48,15 +59,20 @@ def check_content(
         advice = "delays, jumps and frozen sensors are not judged"
         content.findings.append(Finding("note", None, PROPRIO_STREAM, None, "untold", found, wanted, advice))
         return content
-    bad = spoiled.get(ACTION_STREAM, set()) | spoiled.get(PROPRIO_STREAM, set())
+    # What was executed moves the robot. What an expert wants answers to a motion that was disturbed, and so goes with
+    # the one before it, too.
+    moving = EXECUTED_STREAM if EXECUTED_STREAM in names else ACTION_STREAM
+    bad = set().union(*(spoiled.get(name, set()) for name in (ACTION_STREAM, PROPRIO_STREAM, moving)))
     sound = [episode for episode in range(len(data)) if episode not in bad]
     if not sound:
         return content
-    signals = dict(zip(sound, action_signals(data, sound), strict=True))
+    signals = dict(zip(sound, action_signals(data, sound, moving), strict=True))
     signals = {e: s for e, s in signals.items() if np.isfinite(s.inputs).all() and np.isfinite(s.targets).all()}
     stopped = _frozen_proprio(data, signals, content)
     running = [signals.get(e) if e not in stopped else None for e in range(len(data))]
     _report(data, ACTION_STREAM, _delays(data, ACTION_STREAM, running), len(signals) - len(stopped), content)
+    if moving == EXECUTED_STREAM:
+        _check_wanted(data, sound, content)
     explained = _named(content, "frozen", "lag", "mismatch")  # actions of another moment call for other motion too
     _jumps(data, {e: s for e, s in signals.items() if e not in explained}, content)
     wrong = bad | _named(content, "frozen", "mismatch", "jump")
@@ -91,15 +107,40 @@ def _report(data: Trajectories, stream: str, delays: Delays | None, usable: int,
         )  # fmt: skip
         return
     content.lags[stream] = [asdict(delay) if delay else None for delay in delays.episodes]
-    content.findings += _delay_findings(stream, delays, usable, data.tolerance)
+    declared = _declared(stream, data.tolerance)
+    content.findings += _delay_findings(stream, delays, declared, data.tolerance.delay_confidence)
+    untold = usable - sum(delay is not None and delay.rows is not None for delay in delays.episodes)
+    if untold:
+        found = f"{untold} of {usable} episodes in which its delay cannot be told"
+        content.findings.append(
+            Finding("note", None, stream, None, "untold", found, "motion to tell it from", "they pass unjudged")
+        )
     content.findings += _mismatches(stream, delays)
 
 
-def _delay_findings(stream: str, delays: Delays, usable: int, tolerance: Tolerance) -> Iterator[Finding]:
-    declared = _declared(stream, tolerance)
+def _check_wanted(data: Trajectories, episodes: Sequence[int], content: Content) -> None:
+    """The actions of an expert against those that were executed, which it wanted but for what disturbed them."""
+    signals: list[Signals | None] = [None] * len(data)
+    for episode, signal in zip(episodes, wanted_signals(data, episodes), strict=True):
+        if not np.array_equal(signal.inputs, signal.targets):
+            signals[episode] = signal
+    confidence = _DISTURBED * data.tolerance.delay_confidence
+    delays = estimate_delays(signals, int(data.tolerance.longest_delay), confidence, *_ACTION)
+    if delays is None:
+        return
+    of_motion = content.lags.get(ACTION_STREAM) or [None] * len(data)
+    content.lags[ACTION_STREAM] = [
+        asdict(wanted) if wanted is not None and (wanted.rows or wanted.foreign) else known
+        for wanted, known in zip(delays.episodes, of_motion, strict=True)
+    ]
+    content.findings += _delay_findings(ACTION_STREAM, delays, 0, confidence)
+    content.findings += _mismatches(ACTION_STREAM, delays)
+
+
+def _delay_findings(stream: str, delays: Delays, declared: int, confidence: float) -> Iterator[Finding]:
     wanted = f"{late(declared)}, as declared" if declared else "no delay"
     advice = "shift the stream back in its source, or declare the real delay as tolerance.delay"
-    if delays.store != declared and delays.store_confidence >= tolerance.delay_confidence:
+    if delays.store != declared and delays.store_confidence >= confidence:
         found = f"{late(delays.store - declared)} in the store as a whole ({delays.store_confidence:.0f} nats)"
         yield Finding("error", None, stream, None, "lag", found, wanted, advice)
     exchanged = {episode for pair in delays.exchanged for episode in (pair.first, pair.second)}
@@ -109,10 +150,6 @@ def _delay_findings(stream: str, delays: Delays, usable: int, tolerance: Toleran
             by = late(delay.least, delay.most)
             found = f"{by} against the motion it should go with ({delay.confidence:.0f} nats{likeliest})"
             yield Finding("error", episode, stream, None, "lag", found, wanted, advice)
-    untold = usable - sum(delay is not None and delay.rows is not None for delay in delays.episodes)
-    if untold:
-        found = f"{untold} of {usable} episodes in which its delay cannot be told"
-        yield Finding("note", None, stream, None, "untold", found, "motion to tell it from", "they pass unjudged")
 
 
 def _mismatches(stream: str, delays: Delays) -> Iterator[Finding]:

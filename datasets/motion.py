@@ -11,7 +11,7 @@ from itertools import pairwise
 import numpy as np
 
 from .motion_model import Signals
-from .spec import ACTION_STREAM, PROPRIO_STREAM
+from .spec import ACTION_STREAM, EXECUTED_STREAM, PROPRIO_STREAM
 from .trajectories import MemoryTrajectories, Trajectories, episode_clocks
 
 THUMBNAIL = 16  # side in which frames are compared
@@ -46,19 +46,27 @@ def stretches(mask: np.ndarray) -> Iterator[tuple[int, int]]:
     yield from zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True)
 
 
-def action_signals(data: Trajectories, episodes: Sequence[int]) -> list[Signals]:
+def action_signals(data: Trajectories, episodes: Sequence[int], stream: str = ACTION_STREAM) -> list[Signals]:
     """Actions as inputs; the step that the proprioception makes until the next action as target.
 
     Where the robot is, and the step it made before, are context: a delta, a velocity and an absolute target all become
     linear in them.
     """
     signals = []
-    actions = _episodes(data, ACTION_STREAM, episodes)
-    for (action, _), place in zip(actions, places(data, ACTION_STREAM, episodes), strict=True):
+    for (action, _), place in zip(_episodes(data, stream, episodes), places(data, stream, episodes), strict=True):
         step = np.diff(place, axis=0)
         before = np.concatenate([np.zeros_like(step[:1]), step[:-1]])
         signals.append(Signals(action[: len(step)], np.concatenate([place[:-1], before], axis=1), step))
     return signals
+
+
+def wanted_signals(data: Trajectories, episodes: Sequence[int]) -> list[Signals]:
+    """Actions that an expert wanted as inputs, those that were executed as target: they differ by what disturbed it."""
+    pairs = zip(_episodes(data, ACTION_STREAM, episodes), _episodes(data, EXECUTED_STREAM, episodes), strict=True)
+    return [
+        Signals(wanted[newest_rows(stamps, at)], np.zeros((len(done), 0)), done)
+        for (wanted, stamps), (done, at) in pairs
+    ]
 
 
 def camera_signals(data: Trajectories, stream: str, frames: Sequence[Frames], episodes: Sequence[int]) -> list[Signals]:

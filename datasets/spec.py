@@ -9,6 +9,7 @@ from typing import Any
 
 PROPRIO_STREAM = "proprio"
 ACTION_STREAM = "action"
+EXECUTED_STREAM = "executed"  # what was done, where that is not what the expert wanted
 OBJECTS_STREAM = "privileged.objects"  # [M, 3] metres: where each object of the scene is, zeros past the last
 
 

@@ -10,7 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from ..datasets.spec import OBJECTS_STREAM, EnvSpec, camera_stream, points_stream, segmentation_stream
+from ..datasets.spec import (
+    EXECUTED_STREAM,
+    OBJECTS_STREAM,
+    EnvSpec,
+    camera_stream,
+    points_stream,
+    segmentation_stream,
+)
 from ..datasets.store import Episode, StreamSpec
 from ..datasets.tolerance import Tolerance
 from .collect import Rows
@@ -55,7 +62,7 @@ class ForeignDemonstrator:
             disturbance[list(env.grippers)] = 0.0
             executed = (action + disturbance).clip(low, high).astype(np.float32)
             rows.add("action", step, action.astype(np.float32))
-            rows.add("executed", step, executed)
+            rows.add(EXECUTED_STREAM, step, executed)
             self._add_seen(rows, step, observation)
             observation, _, terminated, _, info = env.step(executed)
             if terminated:
@@ -96,6 +103,6 @@ def _streams(spec: EnvSpec) -> list[StreamSpec]:
         ),
         StreamSpec("proprio", "float32", (spec.proprio.dim,), rate, "proprio", "mixed"),
         StreamSpec("action", "float32", (spec.action.dim,), rate, "action", "mixed"),
-        StreamSpec("executed", "float32", (spec.action.dim,), rate, "privileged", "mixed"),
+        StreamSpec(EXECUTED_STREAM, "float32", (spec.action.dim,), rate, "privileged", "mixed"),
         StreamSpec(OBJECTS_STREAM, "float32", (MOST_THINGS, 3), slow, "privileged", "m"),
     ]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from ..datasets.spec import ACTION_STREAM, PROPRIO_STREAM
+from ..datasets.spec import ACTION_STREAM, EXECUTED_STREAM, PROPRIO_STREAM
 from ..datasets.store import StoreError, TrajectoryStore
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class TabletopWorld:
         from .suites import suite_named
 
         self._store = store
-        self.actions = "executed" if "executed" in store.streams else ACTION_STREAM
+        self.actions = EXECUTED_STREAM if EXECUTED_STREAM in store.streams else ACTION_STREAM
         self.names = store.env_spec.proprio.names
         suite = suite_named(str(store.meta.get("suite")))
         self._env: Any = suite.make(split=store.meta.get("split", "all"), disable_env_checker=True).unwrapped

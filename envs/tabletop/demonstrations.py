@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ...datasets.spec import OBJECTS_STREAM, EnvSpec, camera_stream, segmentation_stream
+from ...datasets.spec import EXECUTED_STREAM, OBJECTS_STREAM, EnvSpec, camera_stream, segmentation_stream
 from ...datasets.store import Episode, StreamSpec
 from ...datasets.subgoals import PHASE_STREAM, PHASES
 from ...datasets.tolerance import Tolerance
@@ -56,7 +56,7 @@ class TabletopDemonstrator:
             action, phase = expert_step(env)
             executed = (action + disturb[step]).clip(*limits).astype(np.float32)
             rows.add("action", step, action.clip(*limits).astype(np.float32))
-            rows.add("executed", step, executed)
+            rows.add(EXECUTED_STREAM, step, executed)
             rows.add(PHASE_STREAM, step, np.array([PHASES.index(phase)], np.uint8))
             self._add_seen(rows, step, observation)
             observation, _, terminated, _, info = env.step(executed)
@@ -109,7 +109,7 @@ def _streams(spec: EnvSpec) -> list[StreamSpec]:
         *segments,
         StreamSpec("proprio", "float32", (len(spec.proprio.names),), rate, "proprio", "mixed"),
         StreamSpec("action", "float32", (len(spec.action.names),), rate, "action", "mixed"),
-        StreamSpec("executed", "float32", (len(spec.action.names),), rate, "privileged", "mixed"),
+        StreamSpec(EXECUTED_STREAM, "float32", (len(spec.action.names),), rate, "privileged", "mixed"),
         StreamSpec(PHASE_STREAM, "uint8", (1,), rate, "privileged", "1"),
         StreamSpec(OBJECTS_STREAM, "float32", (_MAX_OBJECTS, 3), rate / SEGMENTATION_EVERY, "privileged", "m"),
     ]

@@ -9,14 +9,12 @@ import gymnasium
 import numpy as np
 import torch
 
-from ...datasets.spec import ACTION_STREAM
+from ...datasets.spec import ACTION_STREAM, EXECUTED_STREAM
 from ...datasets.store import TrajectoryStore
 from ...datasets.windows import WindowDataset, WindowSpec
 from ...envs.replaying import restart
 from ...policies.interfaces import Observation
 from ..rollout import visible
-
-EXECUTED_STREAM = "executed"  # what was done, where that is not what the expert wanted
 
 
 @dataclass(frozen=True)
