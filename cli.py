@@ -5,7 +5,6 @@ Nothing heavy is imported before a command runs, so that `deixis --help` answers
 
 from __future__ import annotations
 
-import linecache
 import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +16,8 @@ from . import __version__
 from .data_commands import SUMMARIES as DATA_COMMANDS
 
 if TYPE_CHECKING:
-    from .run_config import RunConfig
+    from .refusal import is_refusal
+from .run_config import RunConfig
 
 
 @dataclass(frozen=True)
@@ -243,21 +243,11 @@ def _refusing(name: str, step: Callable[[], object]) -> int:
     try:
         step()
     except Exception as error:
-        if not _is_refusal(error):
+        if not is_refusal(error):
             raise
         print(f"deixis {name}: {error}", file=sys.stderr)
         return 1
     return 0
-
-
-def _is_refusal(error: Exception) -> bool:
-    """Whether a `raise` of deixis' own made the error: such messages are written for the user and need no traceback."""
-    last = error.__traceback__
-    while last is not None and last.tb_next is not None:
-        last = last.tb_next
-    if last is None or last.tb_frame.f_globals.get("__name__", "").partition(".")[0] != __package__:
-        return False
-    return linecache.getline(last.tb_frame.f_code.co_filename, last.tb_lineno).lstrip().startswith("raise ")
 
 
 def _run_plain(name: str, rest: list[str], typed: list[str]) -> int:

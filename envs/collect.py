@@ -28,6 +28,7 @@ from .config import CollectConfig
 from .suites import Suite, suite_named
 
 ATTEMPT = "attempt"  # in an episode's meta: the number of the attempt that it is
+_RUN = "run"  # in a store's meta: how many attempts at a task are made before the next one's turn
 Progress = Callable[[int, int, int], None]  # kept, wanted, failed
 
 
@@ -93,10 +94,18 @@ def collect(
         CollectionError: nobody demonstrates in this suite, more than half of the attempts fail, or the store that is
             there was begun otherwise.
     """
-    attempts = Attempts(config, seed)
+    known = TrajectoryStore.open(store_path).meta if store_path.exists() else {}
+    run = known.get(_RUN)
+    attempts = Attempts(config, seed, run if isinstance(run, int) and run > 0 else None)
     demonstrator = attempts.demonstrator
-    versions = {name: version(name) for name in demonstrator.versions}
-    meta = {"suite": config.suite, "seed": seed, "noise": config.noise, **demonstrator.meta, "versions": versions}
+    meta = {
+        "suite": config.suite,
+        "seed": seed,
+        "noise": config.noise,
+        **demonstrator.meta,
+        **({_RUN: attempts.run} if attempts.run > 1 else {}),
+        "versions": {name: version(name) for name in demonstrator.versions},
+    }
     if store_path.exists():
         store = _begun(store_path, demonstrator.env_spec, meta)
     else:
@@ -150,11 +159,14 @@ def _begun(path: Path, env_spec: EnvSpec, meta: dict[str, Any]) -> TrajectorySto
 class Attempts:
     """Attempts at demonstrations by their number: tasks take turns, and each attempt has a scene of its own.
 
+    run: how many attempts at a task are made before the next one's turn; None leaves it to the suite.
+
     Raises CollectionError where nobody demonstrates in the suite's environment.
     """
 
-    def __init__(self, config: CollectConfig, seed: int) -> None:
+    def __init__(self, config: CollectConfig, seed: int, run: int | None = None) -> None:
         self.config, self.seed, self._suite = config, seed, suite_named(config.suite)
+        self.run = run or self._suite.run_length(config.episodes)
         if self._suite.env_id not in DEMONSTRATORS:
             raise CollectionError(
                 f"suite {config.suite!r}: no expert drives {self._suite.env_id} (one does in "
@@ -164,8 +176,7 @@ class Attempts:
 
     def __call__(self, number: int) -> Episode | None:
         """Demonstration `number`, or None where the expert failed."""
-        tasks = self._suite.tasks
-        task, index = tasks[number % len(tasks)], number // len(tasks)
+        task, index = self._suite.demonstration(number, self.run)
         return self.demonstrator.attempt(task, self._suite.demonstration_seed(task, index, self.seed))
 
 
@@ -199,7 +210,7 @@ def _in_order(attempts: Attempts, begin: int) -> Iterator[Episode | None]:
         yield from map(attempts, count(begin))
         return
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, _start_worker, (attempts.config, attempts.seed)) as pool:
+    with ProcessPoolExecutor(workers, context, _start_worker, (attempts.config, attempts.seed, attempts.run)) as pool:
         pending: deque[Future[Episode | None]] = deque()
         try:
             for number in count(begin):
@@ -213,10 +224,10 @@ def _in_order(attempts: Attempts, begin: int) -> Iterator[Episode | None]:
 _attempts: Attempts | None = None
 
 
-def _start_worker(config: CollectConfig, seed: int) -> None:
+def _start_worker(config: CollectConfig, seed: int, run: int) -> None:
     global _attempts
     os.environ["OMP_NUM_THREADS"] = "1"
-    _attempts = Attempts(config, seed)
+    _attempts = Attempts(config, seed, run)
 
 
 def _attempt(number: int) -> Episode | None:

@@ -30,6 +30,8 @@ class Suite:
         first_seed: seed of evaluation episode 0, the next has the next one: for benchmarks whose seeds are published.
             None draws them from the names.
         tiers: groups of tasks whose success is also told apart, such as easy and hard ones.
+        slow_to_change: another task means another model, built in seconds: demonstrations of a task are then made in
+            two runs of them, not one by one.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Suite:
     env_kwargs: Mapping[str, Any] = field(default_factory=dict)
     first_seed: int | None = None
     tiers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    slow_to_change: bool = False
 
     def make(self, **overrides: Any) -> gymnasium.Env:
         """The environment. `overrides` replace entries of `env_kwargs` (image_size, render_mode, ...)."""
@@ -51,6 +54,16 @@ class Suite:
     def turn(self, number: int) -> tuple[str, int]:
         """Task and index of an evaluation's episode of this number, from 0: tasks take turns, indices begin at 0."""
         return self.tasks[number % len(self.tasks)], number // len(self.tasks)
+
+    def run_length(self, episodes: int) -> int:
+        """How many of `episodes` demonstrations are made of one task before the next one's turn."""
+        return max(1, episodes // (2 * len(self.tasks))) if self.slow_to_change else 1
+
+    def demonstration(self, number: int, run: int = 1) -> tuple[str, int]:
+        """Task and index of the attempt of this number, from 0, at a demonstration: tasks take turns after `run`."""
+        turn, within = divmod(number, run)
+        task, again = self.turn(turn)
+        return task, again * run + within
 
     def episode_seed(self, task: str, index: int) -> int:
         """Seed of the scene of evaluation episode `index` of `task`: never one that a demonstration used."""

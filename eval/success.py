@@ -83,6 +83,8 @@ def evaluate(
         if done:
             console.print(f"going on after {len(done)} of {len(jobs)} episodes")
         missing = [number for number in range(len(jobs)) if number not in done]
+        if suite.slow_to_change:
+            missing.sort(key=lambda number: suite.tasks.index(jobs[number].task))
         left, before = [jobs[number] for number in missing], list(done.values())
 
         def judge(record: EpisodeRecord) -> list[bool]:

@@ -22,6 +22,8 @@ from multiprocessing.process import BaseProcess
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
+from ..refusal import is_refusal
+
 ONE_THREAD: dict[str, str] = dict.fromkeys(
     ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS", "LP_NUM_THREADS"), "1"
 )
@@ -32,7 +34,8 @@ Runner = Callable[[Any], Any]
 
 
 class WorkerError(RuntimeError):
-    """A job raised, or killed its worker again and again. The message holds the job and the worker's traceback."""
+    """A job raised, or killed its worker again and again. The message holds the job and the worker's traceback, or
+    what deixis itself has to say against it."""
 
 
 @dataclass
@@ -200,9 +203,9 @@ def _serve(desk: _Desk, runner: Runner) -> None:
         number, job = desk.waiting.get()
         try:
             desk.answer(number, None, runner(job))
-        except BaseException:
+        except BaseException as error:
             with suppress(OSError):  # where nobody listens any more
-                desk.answer(number, traceback.format_exc())
+                desk.answer(number, str(error) if is_refusal(error) else traceback.format_exc())
 
 
 def _fail(error: Exception, job: Any) -> Any:

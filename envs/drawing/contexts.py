@@ -18,8 +18,9 @@ from ..rendering_backend import RenderingError, select_backend
 _BACKEND = select_backend()  # before mujoco is imported
 
 import mujoco  # noqa: E402  (MUJOCO_GL must be set before mujoco is imported)
+import numpy as np  # noqa: E402
 
-_KEPT = 24  # models whose assets stay uploaded, some 20 MB each
+_KEPT_BYTES = 600e6  # of textures and meshes that stay uploaded: dozens of Meta-World's models, a few of LIBERO's
 LARGEST = 1280  # pixels: of all pictures of one pass, side by side
 
 
@@ -29,7 +30,7 @@ class _Contexts:
     def __init__(self) -> None:
         self.gl = mujoco.GLContext(LARGEST, LARGEST)
         self.gl.make_current()
-        self.of_assets: OrderedDict[str, mujoco.MjrContext] = OrderedDict()
+        self.of_assets: OrderedDict[str, tuple[mujoco.MjrContext, float]] = OrderedDict()
 
 
 _of_thread = threading.local()
@@ -45,11 +46,23 @@ def context(key: str, make_model: Callable[[], mujoco.MjModel]) -> mujoco.MjrCon
             atexit.register(lambda: vars(_of_thread).clear())
     known = _of_thread.contexts.of_assets
     if key not in known:
-        while len(known) >= _KEPT:
+        model = make_model()
+        size = _uploaded_bytes(model)
+        while known and size + sum(other for _, other in known.values()) > _KEPT_BYTES:
             known.popitem(last=False)  # freed once no renderer uses it any more
-        known[key] = _upload(make_model())
+        known[key] = _upload(model), size
     known.move_to_end(key)
-    return known[key]
+    return known[key][0]
+
+
+_VERTEX_BYTES = 96  # three vertices of a face have a place, a normal and texture coordinates each
+_TEXEL_BYTES = 16 / 3  # four bytes, and a third more for smaller copies
+
+
+def _uploaded_bytes(model: mujoco.MjModel) -> float:
+    """What OpenGL keeps of a model, about."""
+    texels = float((model.tex_width.astype(np.int64) * model.tex_height).sum())
+    return texels * _TEXEL_BYTES + float(model.mesh_facenum.sum()) * _VERTEX_BYTES
 
 
 def _upload(model: mujoco.MjModel) -> mujoco.MjrContext:

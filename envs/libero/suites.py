@@ -21,7 +21,8 @@ def libero_suite(name: str) -> Suite:
         raise ValueError(f"suite: found {name!r}, wanted one of {', '.join(known)}")
     benchmark = known[name]
     limit = next((steps for family, steps in MAX_STEPS.items() if f"{benchmark}_".startswith(f"{family}_")), _OTHERS)
-    return Suite(name, ENV_ID, complete_tasks(benchmark), limit, {"benchmark": benchmark}, TRAINING_SEEDS)
+    tasks, made_with = complete_tasks(benchmark), {"benchmark": benchmark}
+    return Suite(name, ENV_ID, tasks, limit, made_with, TRAINING_SEEDS, slow_to_change=True)
 
 
 def suite_name(benchmark: str) -> str:
