@@ -22,13 +22,13 @@ from typing import Any
 import mujoco
 import numpy as np
 
+from ..robosuite.control import ArmControl, solve
 from .package import package
 
 RATE_HZ = 20
 _MODEL_FIELDS = ("body_pos", "body_quat", "site_rgba", "geom_rgba")
 _PLACEMENTS_TRIED = 100
 PARTS = 25
-_VELOCITY = mujoco.mjtStage.mjSTAGE_VEL
 
 
 class _Quick:
@@ -93,7 +93,7 @@ class Simulation:
         self.robot.gripper.current_action = np.zeros_like(self.robot.gripper.current_action)
         self._place()
         if self._quick:
-            self.robot.controller.update = self._update_controller
+            self._arm = ArmControl(self.problem, self.robot)
         if state is not None:
             wanted = 1 + self.model.nq + self.model.nv
             if len(state) != wanted:
@@ -117,36 +117,12 @@ class Simulation:
         if not self._quick:
             self.problem.step(action)
             return
-        model, data, simulated = self.model, self.data, self.problem.sim
-        simulated.forward = lambda: mujoco.mj_forwardSkip(model, data, _VELOCITY, 1)  # for the controller
-        try:
-            for part in range(PARTS):
-                mujoco.mj_forward(model, data)
-                self.robot.control(action, policy_step=part == 0)
-                mujoco.mj_step2(model, data)
-        finally:
-            del simulated.forward
+        for part in range(PARTS):
+            mujoco.mj_step1(self.model, self.data)
+            solve(self.model, self.data)
+            self._arm(action, part == 0)
+            mujoco.mj_step2(self.model, self.data)
         self.problem._post_process()
-
-    def _update_controller(self, force: bool = False) -> None:
-        """The controller's own `update` with each quantity computed once: the same numbers."""
-        controller = self.robot.controller
-        if not (controller.new_update or force):
-            return
-        self.problem.sim.forward()
-        model, data, site = self.model, self.data, self.robot.eef_site_id
-        place, turn = np.zeros((3, model.nv)), np.zeros((3, model.nv))
-        mujoco.mj_jacSite(model, data, place, turn, site)
-        controller.ee_pos = data.site_xpos[site].copy()
-        controller.ee_ori_mat = data.site_xmat[site].reshape(3, 3).copy()
-        controller.ee_pos_vel, controller.ee_ori_vel = place.dot(data.qvel), turn.dot(data.qvel)
-        controller.joint_pos, controller.joint_vel = data.qpos[controller.qpos_index], data.qvel[controller.qvel_index]
-        controller.J_pos, controller.J_ori = place[:, controller.qvel_index], turn[:, controller.qvel_index]
-        controller.J_full = np.vstack([controller.J_pos, controller.J_ori])
-        mass = np.zeros((model.nv, model.nv))
-        mujoco.mj_fullM(model, mass, data.qM)
-        controller.mass_matrix = mass[controller.qvel_index, :][:, controller.qvel_index]
-        controller.new_update = False
 
     def succeeded(self) -> bool:
         return bool(self.problem._check_success())
