@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import io
+import threading
 import weakref
 from collections.abc import Mapping
 from contextlib import redirect_stderr, redirect_stdout
@@ -18,6 +19,7 @@ RATE_HZ = 30
 _BULLET_HZ = 240
 _ROBOT_DIM = 15
 
+_MAKING = threading.Lock()
 _alive: weakref.ref[PlayTable] | None = None
 
 
@@ -32,36 +34,16 @@ class PlayTable:
 
     def __init__(self, checkout: Checkout, sizes: Mapping[str, int], egl: bool = False) -> None:
         global _alive
-        gc.collect()  # a table that nobody holds any more
-        other = _alive() if _alive is not None else None
-        if other is not None and not other.closed:
-            raise RuntimeError(
-                "CALVIN: found a table that lives in this process, wanted none: parts of calvin_env speak to the first "
-                "simulation of a process whichever they belong to; close() the other environment first, and evaluate "
-                "with eval.environments 1 and as many eval.workers as you like"
-            )
         self.closed = True
-        settings = checkout.settings(sizes)
-        table = checkout.module("envs.play_table_env").PlayTableSimEnv
-        with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
-            self._sim = table(
-                robot_cfg=settings.robot,
-                seed=settings.seed,
-                use_vr=False,
-                bullet_time_step=_BULLET_HZ,
-                cameras=settings.cameras,
-                show_gui=False,
-                scene_cfg=settings.scene,
-                use_scene_info=True,
-                use_egl=egl,
-                control_freq=RATE_HZ,
-            )
-        self.closed = False
+        with _MAKING:
+            _refuse_a_second()
+            self._sim = _simulation(checkout, sizes, egl)
+            _alive = weakref.ref(self)
+            self.closed = False
         self._oracle = checkout.tasks
         self._cameras = {camera.name: camera for camera in self._sim.cameras}
         self._sim.cameras = []  # it draws with every step otherwise; pictures are drawn here when they are asked for
         self._pristine = self._sim.p.saveState(physicsClientId=self._sim.cid)
-        _alive = weakref.ref(self)
 
     def start(self, robot: np.ndarray, parts: Mapping[str, float | np.ndarray]) -> None:
         """Puts arm and table where an episode begins, whatever was before.
@@ -72,7 +54,7 @@ class PlayTable:
         scene = np.concatenate([np.atleast_1d(parts[part.name]) for part in self._parts()]).astype(np.float64)
         sim.p.restoreState(self._pristine, physicsClientId=sim.cid)  # contacts, which a reset leaves as they were
         # A button takes over its light's state when it is reset, and the lights are reset after it; and what it takes
-        # for pressed is from the last step. So: twice, with a step of the scene's own logic before the last two.
+        # for pressed is from the last step. So three times, with a step of the scene's own logic after the first.
         for step in (True, False, False):
             sim.robot.gripper_action = int(robot[-1])
             sim.reset(robot_obs=robot.copy(), scene_obs=scene.copy())
@@ -133,3 +115,33 @@ class PlayTable:
         """The parts of the scene in the order of CALVIN's scene_obs."""
         scene = self._sim.scene
         return [*scene.doors, *scene.buttons, *scene.switches, *scene.lights, *scene.movable_objects]
+
+
+def _refuse_a_second() -> None:
+    gc.collect()  # a table that nobody holds any more
+    other = _alive() if _alive is not None else None
+    if other is not None and not other.closed:
+        raise RuntimeError(
+            "CALVIN: found a table that lives in this process, wanted none: parts of calvin_env speak to the first "
+            "simulation of a process whichever they belong to; close() the other environment first, and evaluate with "
+            "eval.environments 1 and as many eval.workers as you like"
+        )
+
+
+def _simulation(checkout: Checkout, sizes: Mapping[str, int], egl: bool) -> Any:
+    """calvin_env's own environment, without a window."""
+    settings = checkout.settings(sizes)
+    make = checkout.module("envs.play_table_env").PlayTableSimEnv
+    with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+        return make(
+            robot_cfg=settings.robot,
+            seed=settings.seed,
+            use_vr=False,
+            bullet_time_step=_BULLET_HZ,
+            cameras=settings.cameras,
+            show_gui=False,
+            scene_cfg=settings.scene,
+            use_scene_info=True,
+            use_egl=egl,
+            control_freq=RATE_HZ,
+        )

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -285,6 +286,11 @@ def test_one_table_lives_in_a_process(env: Any, checkout: Path) -> None:
         CalvinEnv(image_size=32, folder=checkout)
     env.close()
     env.close()
+    with ThreadPoolExecutor(2) as threads:
+        made = [threads.submit(CalvinEnv, image_size=32, folder=checkout) for _ in range(2)]
+    failed = [future for future in made if future.exception()]
+    assert len(failed) == 1 and isinstance(failed[0].exception(), RuntimeError), "at the same moment neither"
+    next(future for future in made if future not in failed).result().close()
     CalvinEnv(image_size=32, folder=checkout).close()
 
 
