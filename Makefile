@@ -19,7 +19,7 @@ PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check
 export PYTHONSAFEPATH := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo test test-slow test-lerobot test-robosuite15 lint format bench clean
+.PHONY: help setup setup-dev demo test test-slow test-lerobot test-robosuite15 test-calvin lint format bench clean
 
 help:
 	@echo 'make setup      a virtual environment with deixis in it, and headless rendering'
@@ -28,6 +28,7 @@ help:
 	@echo 'make test-slow  the tests that take minutes'
 	@echo 'make test-lerobot  what is exported, read by lerobot itself, in a venv of its own'
 	@echo 'make test-robosuite15  our robosuite tasks with robosuite 1.5, in a venv of its own'
+	@echo 'make test-calvin  the adapter for CALVIN over PyBullet, in a venv of its own'
 	@echo 'make lint       ruff and pyright            make format   let ruff rewrite'
 	@echo 'make bench      every benchmark, into results/'
 	@echo 'make clean      remove .venv and caches (runs/ stays)'
@@ -104,6 +105,18 @@ $(ROBOSUITE15)/.done:
 
 test-robosuite15: $(ROBOSUITE15)/.done
 	$(ROBOSUITE15)/bin/python -m pytest tests/envs/test_robosuite.py
+
+# PyBullet is a heavy wheel for one file of tests.
+CALVIN := .venv-calvin
+
+$(CALVIN)/.done: pyproject.toml
+	$(PYTHON) -m venv $(CALVIN)
+	$(CALVIN)/bin/python -m pip install -qq $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) '$(TORCH)'
+	$(CALVIN)/bin/python -m pip install -qq --editable '.[calvin]' 'pytest>=9,<10' 'pytest-timeout>=2.4' 'hypothesis>=6.170'
+	@touch $@
+
+test-calvin: $(CALVIN)/.done
+	$(CALVIN)/bin/python -m pytest tests/envs/test_calvin.py
 
 lint: setup-dev
 	$(BIN)/ruff check .

@@ -9,3 +9,4 @@ gymnasium.register(id="deixis/Particle-v0", entry_point="deixis.envs.particle:Pa
 gymnasium.register(id="deixis/Robosuite-v0", entry_point="deixis.envs.robosuite.env:RobosuiteEnv")
 gymnasium.register(id="deixis/RobosuiteTwoArm-v0", entry_point="deixis.envs.robosuite.env:RobosuiteTwoArmEnv")
 gymnasium.register(id="deixis/Libero-v0", entry_point="deixis.envs.libero.env:LiberoEnv")
+gymnasium.register(id="deixis/Calvin-v0", entry_point="deixis.envs.calvin.env:CalvinEnv")

@@ -17,13 +17,12 @@ import mujoco
 import numpy as np
 
 from ..datasets.spec import ActionSpec, CameraSpec, EnvSpec, ProprioSpec, camera_stream
+from .asking import CONDITIONS, checked_action, checked_options, instruction_space, shown
 from .drawing.level import DEFAULT, level_named
 
 SEGMENT_ROBOT = 255
 POINTS = ("hand", "object", "goal")
 _BEFORE_M = 1e-3  # what is not before a camera is seen at its border
-_CHARACTERS = "".join(map(chr, range(32, 127)))
-_TEXT_LENGTH = 300
 
 
 @dataclass(frozen=True)
@@ -79,7 +78,7 @@ class ForeignEnv(gymnasium.Env[dict[str, Any], np.ndarray], ABC):
     """
 
     metadata = {"render_modes": ["rgb_array"]}
-    conditions: tuple[str, ...] = ("correct", "null", "paraphrase-en")
+    conditions: tuple[str, ...] = CONDITIONS
     groups: tuple[int, ...] | None = None  # geom groups that are drawn
     robot_bodies: tuple[str, ...] = ()  # prefixes of the names of the robot's bodies
     packages: tuple[str, ...] = ()
@@ -114,7 +113,7 @@ class ForeignEnv(gymnasium.Env[dict[str, Any], np.ndarray], ABC):
             {
                 **{camera_stream(c.name): box(0, 255, (image_size, image_size, 3), np.uint8) for c in cameras},
                 "proprio": box(-np.inf, np.inf, (proprio.dim,), np.float32),
-                "instruction": gymnasium.spaces.Text(_TEXT_LENGTH, min_length=0, charset=_CHARACTERS),
+                "instruction": instruction_space(),
             }
         )
         self.action_space = box(np.asarray(action.low, np.float32), np.asarray(action.high, np.float32))
@@ -180,17 +179,14 @@ class ForeignEnv(gymnasium.Env[dict[str, Any], np.ndarray], ABC):
         task, condition, instruction = self._checked_options(dict(options or {}))
         number = sum(task.encode())  # any number of the task's own
         self.asked = self._ask(task, condition, np.random.default_rng((self.episode_seed, number, 1)))
-        self.instruction = {"null": ""}.get(condition, self.asked.instruction) if instruction is None else instruction
+        self.instruction = shown(instruction, condition, self.asked.instruction)
         with global_seed(self.episode_seed):
             self._start(task, self.episode_seed)
         self.success, self._values = self._succeeded(self.asked.task), None
         return self.observe(), self._info()
 
     def step(self, action: np.ndarray) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
-        action = np.asarray(action, np.float64)
-        if action.shape != self.action_space.shape or not np.isfinite(action).all():
-            raise ValueError(f"action: found {action!r}, wanted {self.action_space.shape} finite numbers")
-        self._act(action.clip(self.env_spec.action.low, self.env_spec.action.high))
+        self._act(checked_action(action, self.env_spec.action))
         self.success = self._succeeded(self.asked.task)
         return self._observation(), float(self.success), self.success, False, self._info()
 
@@ -266,14 +262,7 @@ class ForeignEnv(gymnasium.Env[dict[str, Any], np.ndarray], ABC):
         return values
 
     def _checked_options(self, options: dict[str, Any]) -> tuple[str, str, str | None]:
-        task, condition = options.pop("task", self.tasks[0]), options.pop("condition", "correct")
-        instruction = options.pop("instruction", None)
-        if options:
-            raise ValueError(f"reset options: found {sorted(options)}, wanted some of task, condition, instruction")
-        for name, value, known in (("task", task, self.tasks), ("condition", condition, self.conditions)):
-            if value not in known:
-                raise ValueError(f"reset option {name!r}: found {value!r}, wanted one of {', '.join(known)}")
-        return task, condition, None if instruction is None else str(instruction)
+        return checked_options(options, self.tasks, self.conditions)
 
     def _observation(self) -> dict[str, Any]:
         return self.observe() if self._observing else self._assemble()
@@ -298,13 +287,6 @@ class ForeignEnv(gymnasium.Env[dict[str, Any], np.ndarray], ABC):
                 "original_success": bool(self._succeeded(task)),
             }
         return info
-
-
-def say(texts: Sequence[str], condition: str, rng: np.random.Generator, held_out: int) -> str:
-    """One of several phrasings; the last `held_out` are kept for the condition "paraphrase-en"."""
-    if condition == "paraphrase-en":
-        return texts[len(texts) - held_out + int(rng.integers(held_out))]
-    return texts[int(rng.integers(len(texts) - held_out))]
 
 
 @contextmanager

@@ -137,13 +137,19 @@ def tiers_of(name: str) -> Mapping[str, tuple[str, ...]]:
 def suite_named(name: str) -> Suite:
     """The suite of that name; an unknown name is a ValueError that lists the known ones.
 
-    LIBERO's suites are read from its package when they are asked for: ImportError where it is not installed.
+    LIBERO's suites are read from its package when they are asked for, CALVIN's from a checkout: ImportError where there
+    is none.
     """
     if name.startswith("libero-"):
         from .libero.suites import libero_suite
 
         return libero_suite(name)
+    if name.startswith("calvin-"):
+        from .calvin.suites import calvin_suite
+
+        return calvin_suite(name)
     if name not in SUITES:
-        known = ", ".join((*SUITES, "libero-spatial, libero-object, libero-goal, libero-long, libero-90"))
+        others = "libero-spatial, libero-object, libero-goal, libero-long, libero-90, calvin-d, calvin-d-original"
+        known = ", ".join((*SUITES, others))
         raise ValueError(f"suite: found {name!r}, wanted one of {known}, or another of LIBERO-PRO's")
     return SUITES[name]

@@ -79,14 +79,13 @@ def make_chain_runner(
 def run_chain(
     player: Player, suite: Suite, index: int, hash_of_policy: str, versions: dict[str, str], length: int = LENGTH
 ) -> list[EpisodeRecord]:
-    """One chain, of tasks that take turns from `suite.turn(index)` on.
+    """One chain: the environment's own of that number where it has published ones (`chain`), else of tasks that take
+    turns from `suite.turn(index)` on.
 
     The policy's noise goes on through the chain, and so does what it has seen. What it is asked depends on the world as
     it has left it, so that all that is asked can be done; a world in which nothing more can be done ends the chain.
     """
-    first, number = suite.turn(index)
-    turns = [suite.tasks[(suite.tasks.index(first) + place) % len(suite.tasks)] for place in range(length)]
-    seed = player.begin_episode(first, number, "correct")
+    turns, seed = _begin_chain(player, suite, index, length)
     records: list[EpisodeRecord] = []
     for place, task in enumerate(turns):
         started = time.perf_counter()
@@ -102,6 +101,21 @@ def run_chain(
         if not records[-1].success:
             break
     return records
+
+
+def _begin_chain(player: Player, suite: Suite, index: int, length: int) -> tuple[list[str], int]:
+    """The tasks of a chain, in whose world the player now is, and the world's seed."""
+    published = getattr(player.env.unwrapped, "chain", None)
+    if published is None:
+        first, number = suite.turn(index)
+        start = suite.tasks.index(first)
+        turns = [suite.tasks[(start + place) % len(suite.tasks)] for place in range(length)]
+        return turns, player.begin_episode(first, number, "correct")
+    turns = list(published(index))[:length]
+    seed = suite.episode_seed(turns[0], index)
+    options = {"task": turns[0], "condition": "correct", "chain": index}
+    player.begin(seed, options, suite.policy_seed(turns[0], index))
+    return turns, seed
 
 
 def summarise_chains(chains: Sequence[Sequence[EpisodeRecord]]) -> dict[str, Any]:

@@ -7,12 +7,13 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..foreign import Asked, Camera, ForeignEnv, Thing, say  # isort: skip  (sets MUJOCO_GL before mujoco is imported)
+from ..foreign import Asked, Camera, ForeignEnv, Thing  # isort: skip  (sets MUJOCO_GL before mujoco is imported)
 
 import mujoco
 import numpy as np
 
 from ...datasets.spec import ActionSpec, ProprioSpec
+from ..asking import say
 from ..drawing.level import DEFAULT
 from .tasks import HELD_OUT, MT50, PHRASINGS
 

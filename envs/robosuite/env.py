@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ..foreign import Asked, Camera, ForeignEnv, Thing, say  # isort: skip  (sets MUJOCO_GL before mujoco is imported)
+from ..foreign import Asked, Camera, ForeignEnv, Thing  # isort: skip  (sets MUJOCO_GL before mujoco is imported)
 
 import mujoco
 import numpy as np
 
 from ...datasets.spec import ActionSpec, ProprioSpec
+from ..asking import say
 from ..drawing.level import DEFAULT
 from .instructions import HELD_OUT, TEXTS
 from .tasks import OBJECTS, SINGLE, TWO_ARMS, Task, placed

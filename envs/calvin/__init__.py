@@ -1,0 +1,1 @@
+"""CALVIN: a play table with a drawer, a sliding door, a switch, a button and three blocks."""
