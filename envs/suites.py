@@ -113,6 +113,8 @@ SUITES = {
         f"robosuite-{task}": Suite(f"robosuite-{task}", _ROBOSUITE, (task,), 500 if task in ("square", "door") else 400)
         for task in ("lift", "can", "stack", "square", "door")
     },
+    # robosuite 1.5 has it, 1.4.0 does not; without an expert.
+    "robosuite-tool-hang": Suite("robosuite-tool-hang", _ROBOSUITE, ("tool-hang",), 700, {"tasks": ("tool-hang",)}),
     "robosuite-pickplace": Suite("robosuite-pickplace", _ROBOSUITE, _BINNED, 400),
     "robosuite": Suite("robosuite", _ROBOSUITE, (*_SINGLE, *_BINNED, *_ORDERED), 500),
     "robosuite-two-arm": Suite(

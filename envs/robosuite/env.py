@@ -61,7 +61,8 @@ class RobosuiteEnv(ForeignEnv):
         available = [name for name, task in self._known.items() if has(task.scene.name)]
         for name in tasks or ():
             if name not in available:
-                raise ValueError(f"tasks: found {name!r}, wanted some of {', '.join(available)}")
+                lacking = f" (this version of robosuite has no scene for {name!r})" if name in self._known else ""
+                raise ValueError(f"tasks: found {name!r}, wanted some of {', '.join(available)}{lacking}")
         super().__init__(
             self._env_id,
             tasks or available,

@@ -20,7 +20,7 @@ if importlib.util.find_spec("robosuite") is None:
 from deixis.envs.robosuite.env import RobosuiteEnv, RobosuiteTwoArmEnv
 from deixis.envs.robosuite.instructions import HELD_OUT, TEXTS
 from deixis.envs.robosuite.tasks import OBJECTS, SINGLE, TWO_ARMS
-from deixis.envs.robosuite.versions import Simulation
+from deixis.envs.robosuite.versions import Simulation, has
 
 BIG = 168  # pixels: a cube is some of them
 ALONE = ("lift", "stack", "can", "milk", "bread", "cereal", "square", "door")  # the bar of success is theirs
@@ -244,6 +244,12 @@ def test_things_are_what_their_bodies_are(env: RobosuiteEnv, two_arms: Robosuite
 def test_unknown_tasks_and_cameras_are_named() -> None:
     with pytest.raises(ValueError, match=r"tasks: found 'juggle', wanted some of lift, stack"):
         gymnasium.make("deixis/Robosuite-v0", tasks=("juggle",))
+    suite = SUITES["robosuite-tool-hang"]
+    if has("ToolHang"):
+        assert suite.make(disable_env_checker=True).unwrapped.tasks == ("tool-hang",)  # pyright: ignore[reportAttributeAccessIssue]
+    else:
+        with pytest.raises(ValueError, match=r"found 'tool-hang', .*this version of robosuite has no scene for"):
+            suite.make(disable_env_checker=True)
     with pytest.raises(ValueError, match=r"cameras: found 'front', wanted some of agentview, wrist"):
         gymnasium.make("deixis/Robosuite-v0", cameras=("front",))
 
