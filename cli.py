@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from . import __version__
 from .data_commands import SUMMARIES as DATA_COMMANDS
+from .refusal import is_refusal
 
 if TYPE_CHECKING:
-    from .refusal import is_refusal
-from .run_config import RunConfig
+    from .run_config import RunConfig
 
 
 @dataclass(frozen=True)
