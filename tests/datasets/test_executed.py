@@ -65,7 +65,8 @@ def test_actions_of_another_moment_are_found(rows: int) -> None:
     word = f"{abs(rows)} {'row' if abs(rows) == 1 else 'rows'} too {'late' if rows > 0 else 'early'}"
     assert [(error.episode, error.stream, error.check) for error in found] == [(7, "action", "lag")]
     assert word in found[0].found
-    assert check_store(trajectories).lags["action"][7]["rows"] == rows
+    lag = check_store(trajectories).lags["action"][7]
+    assert lag is not None and lag["rows"] == rows
 
 
 def test_motion_of_another_moment_is_found() -> None:
