@@ -13,7 +13,10 @@ SMALL = (
     *("--collect.image_size", "32", "--perceive.steps", "3", "--imitate.steps", "3", "--threads", "1"),
     *("--perceive.points", "{privileged.points.corner: 32.0, privileged.points.wrist: 32.0}"),
 )
-EVALUATION = ("--eval.suite", "metaworld-reach", "--eval.episodes", "1", "--eval.videos", "0")
+EVALUATION = (
+    *("--eval.suite", "metaworld-reach", "--eval.conditions", "[correct]"),
+    *("--eval.episodes", "1", "--eval.videos", "0"),
+)
 
 
 @pytest.fixture(scope="module")
