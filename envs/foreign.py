@@ -19,6 +19,7 @@ import numpy as np
 from ..datasets.spec import ActionSpec, CameraSpec, EnvSpec, ProprioSpec, camera_stream
 from .asking import CONDITIONS, checked_action, checked_options, instruction_space, shown
 from .drawing.level import DEFAULT, level_named
+from .touching import Touching
 
 SEGMENT_ROBOT = 255
 POINTS = ("hand", "object", "goal")
@@ -183,10 +184,12 @@ class ForeignEnv(gymnasium.Env[dict[str, Any], np.ndarray], ABC):
         with global_seed(self.episode_seed):
             self._start(task, self.episode_seed)
         self.success, self._values = self._succeeded(self.asked.task), None
+        self._touching = self._begin_touching()
         return self.observe(), self._info()
 
     def step(self, action: np.ndarray) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
         self._act(checked_action(action, self.env_spec.action))
+        self._touching.update(self.data)
         self.success = self._succeeded(self.asked.task)
         return self._observation(), float(self.success), self.success, False, self._info()
 
@@ -213,11 +216,9 @@ class ForeignEnv(gymnasium.Env[dict[str, Any], np.ndarray], ABC):
 
     def segmentation(self, camera: str) -> np.ndarray:
         """uint8 [image_size, image_size]: i + 1 for thing i of the scene, 255 the robot, else 0. Never observed."""
-        if self._values is None:
-            self._values = self._values_of_geoms()
         seen = next(known for known in self.cameras if known.name == camera)
-        size = self.image_size
-        return _turned(seen, self._draws().segmentation(self.data, seen.model_name, size, size, self._values))
+        size, values = self.image_size, self._values_of_geoms()
+        return _turned(seen, self._draws().segmentation(self.data, seen.model_name, size, size, values))
 
     def places(self) -> np.ndarray:
         """Where each thing of the scene is, metres in the world, float32 [things, 3]."""
@@ -245,7 +246,18 @@ class ForeignEnv(gymnasium.Env[dict[str, Any], np.ndarray], ABC):
         self._renderers.appendleft((self.model, drawn))
         return drawn
 
+    def _begin_touching(self) -> Touching:
+        names, bodies = [thing.name for thing in self.things], [thing.bodies[0] for thing in self.things]
+        numbers = [self.model.body(name).id for name in bodies]
+        return Touching(self.model, self.data, names, numbers, self._values_of_geoms(), SEGMENT_ROBOT)
+
     def _values_of_geoms(self) -> np.ndarray:
+        """What each geom is, as `segmentation` shows it, until the next reset."""
+        if self._values is None:
+            self._values = self._found_values()
+        return self._values
+
+    def _found_values(self) -> np.ndarray:
         model = self.model
         owner = {model.body(name).id: number for number, thing in enumerate(self.things, 1) for name in thing.bodies}
         values = np.zeros(model.ngeom, np.uint8)
@@ -280,6 +292,13 @@ class ForeignEnv(gymnasium.Env[dict[str, Any], np.ndarray], ABC):
             "goal": goal,
             **asked.more,
         }
+        if asked.target in self._touching.free:
+            touching = self._touching
+            info |= {
+                "first_touched": touching.first_touched,
+                "first_grasped": touching.first_grasped,
+                "first_moved": touching.first_moved,
+            }
         if asked.original:
             task, target = asked.original
             info |= {

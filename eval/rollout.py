@@ -195,7 +195,7 @@ class Player:
         """What happened since the present instruction."""
         info = self.info
         success, goal = bool(info["success"]), info.get("goal", {})
-        judged = bool(self._said) and self._truth is not None
+        judged, tells = bool(self._said) and self._truth is not None, "first_touched" in info
         return EpisodeRecord(
             suite=self.suite.name,
             task=task,
@@ -206,8 +206,9 @@ class Player:
             success=success,
             score=float(info.get("score", success)),
             steps=self.steps,
-            target=goal.get("target", ""),
-            original_target=info.get("original_goal", goal).get("target", ""),
+            # Where nobody says what the robot touched, no object is counted as the right one or the wrong one.
+            target=goal.get("target", "") if tells else "",
+            original_target=info.get("original_goal", goal).get("target", "") if tells else "",
             original_success=info.get("original_success"),
             lure=info.get("lure"),
             choices=info.get("choices"),

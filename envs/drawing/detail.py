@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import mujoco
 import numpy as np
 
+from ..touching import is_free
 from .level import Level
 from .meshes import Mesh, hull, normals, simplified
 
@@ -59,7 +60,7 @@ def _tolerances(
             depth = -across[:, 2]
             seen = (np.abs(across[:, :2]) < (1 + _MARGIN) * tangent * depth[:, None]).all(1)
             away = max(depth[seen].min(), _NEAREST_M) if seen.any() else np.inf
-            if _moves(model, model.cam_bodyid[camera]) and _is_free(model, model.geom_bodyid[geom]):
+            if _moves(model, model.cam_bodyid[camera]) and is_free(model, model.geom_bodyid[geom]):
                 away = min(away, _GRASPABLE_M)
             found[mesh] = min(found[mesh], error_px * away * tangent * 2 / height)
     largest = {mesh: np.ptp(vertices, axis=0).max() / 4 for mesh, vertices in meshes.items()}
@@ -72,11 +73,6 @@ def _round(tolerance: float) -> float:
 
 def _moves(model: mujoco.MjModel, body: int) -> bool:
     return bool(model.body_weldid[body])
-
-
-def _is_free(model: mujoco.MjModel, body: int) -> bool:
-    first = model.body_jntadr[model.body_rootid[body]]
-    return bool(first >= 0 and model.jnt_type[first] == mujoco.mjtJoint.mjJNT_FREE.value)
 
 
 def _textured(model: mujoco.MjModel) -> set[int]:

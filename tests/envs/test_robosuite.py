@@ -272,6 +272,24 @@ def test_expert_succeeds(env: RobosuiteEnv, task: str) -> None:
     assert [seed for seed in (1000, 1001) if _episode(env, task, seed, 200) is None] == []
 
 
+@pytest.mark.parametrize(("task", "taken"), [("pick-can", "can"), ("stack-green-red", "green cube")])
+def test_what_is_taken_first_is_told(env: RobosuiteEnv, task: str, taken: str) -> None:
+    env.reset(seed=1000, options={"task": task})
+    assert env._info()["first_touched"] is None
+    expert, info = env.expert(np.random.default_rng(0)), {}
+    for _ in range(200):
+        *_, done, _, info = env.step(expert())
+        if done:
+            break
+    assert info["success"] and info["goal"]["target"] == taken
+    assert info["first_touched"] == info["first_grasped"] == info["first_moved"] == taken
+
+
+def test_a_door_cannot_be_taken_in_place_of_another_thing(env: RobosuiteEnv) -> None:
+    _, info = env.reset(seed=0, options={"task": "door"})
+    assert "first_touched" not in info and info["goal"]["target"] == "door"
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("task", [*ALONE, *PICKS, "stack-green-red", "wipe", *TWO_ARMS])
