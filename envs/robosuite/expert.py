@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import count
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -83,12 +84,13 @@ def _bin(name: str) -> Plan:
             return [body.axes[axis] for axis in axes] or _ROUND
 
         walls = _BIN if name == "bread" else None  # the others are higher than the walls
-        others = _neighbours(hand, name)
-        highest = max([float(top[2]) for top, _ in others], default=0.0)
-        hover = max(0.08, highest + 0.03 - height - float(body.position[2]))
-        yield from take(hand, lambda: body.position + (0, 0, height), ways, others, walls, hover)
-        rotation = downward(hand.rotation[:, 0])
-        yield from put(hand, body, lambda: target, 0.93, rotation, drop=0.02, near=0.03)
+        for attempt in count():
+            others = _neighbours(hand, name)
+            highest = max([float(top[2]) for top, _ in others], default=0.0)
+            hover = max(0.08, highest + 0.03 - height - float(body.position[2]))
+            yield from take(hand, lambda: body.position + (0, 0, height), ways, others, walls, hover, attempt)
+            rotation = downward(hand.rotation[:, 0])
+            yield from put(hand, body, lambda: target, 0.93, rotation, drop=0.02, near=0.03)
 
     return plan
 

@@ -17,6 +17,7 @@ _NEAR, _FAR = 0.008, 0.05  # metres off the vertical within which a hand is down
 _LEVER = 0.05  # metres that a radian of turn counts for
 _FINGER_M = 0.05, 0.012  # of an open finger: from the middle, and its radius
 _PALM_M = 0.105, 0.032, 0.02  # half its width, half its depth, and how far above the fingertips it begins
+_STUCK = 20  # steps without coming nearer
 _CLEAR_M = 0.02  # beside a finger or the palm: more is not better
 
 
@@ -43,27 +44,31 @@ def take(
     others: Sequence[Disc] = (),
     walls: Walls | None = None,
     hover: float = 0.08,
+    attempt: int = 0,
 ) -> Steps:
     """Over the place to grasp, down, and close.
 
     grasp: where the fingertips close. ways: directions along which they may. others, walls: what stands beside it.
-    hover: how high above it the hand comes.
+    hover: how high above it the hand comes. attempt: how often it was tried before: then along the next best way.
     """
-    chosen = _clearest(ways(), grasp(), hand.rotation[:, 0], others, walls)
+    chosen = _clearest(ways(), grasp(), hand.rotation[:, 0], others, walls, attempt)
     yield from reach(hand, grasp, lambda: downward(nearest(ways(), chosen)), OPEN, hover)
     yield from close(hand, downward(nearest(ways(), chosen)))
 
 
 def reach(hand: Hand, place: Place, rotation: Callable[[], np.ndarray], grip: float, hover: float = 0.08) -> Steps:
-    """Before a place, in the direction of the palm, and straight to it."""
+    """Before a place, in the direction of the palm, and straight to it, unless something is in the way."""
+    nearest_yet, since = np.inf, 0
     for _ in range(100):
         goal, turned_so = place(), rotation()
         back = -turned_so[:, 2]
         way = goal - hand.position
         along = float(way @ back)
         away = float(np.linalg.norm(way - along * back)) + _LEVER * hand.away(turned_so)
-        if away < _NEAR + 0.004 and abs(along) < 0.008:
+        if away < _NEAR + 0.004 and abs(along) < 0.008 or since > _STUCK:
             return
+        left = away + abs(along)
+        nearest_yet, since = (left, 0) if left < nearest_yet - 0.001 else (nearest_yet, since + 1)
         yield hand.towards(goal + funnel(away, 0.0, hover) * back, turned_so, grip)
 
 
@@ -126,9 +131,15 @@ def funnel(away: float, low: float, high: float, near: float = _NEAR, far: float
 
 
 def _clearest(
-    ways: Sequence[np.ndarray], place: np.ndarray, current: np.ndarray, others: Sequence[Disc], walls: Walls | None
+    ways: Sequence[np.ndarray],
+    place: np.ndarray,
+    current: np.ndarray,
+    others: Sequence[Disc],
+    walls: Walls | None,
+    attempt: int,
 ) -> np.ndarray:
-    """The way to close that leaves fingers and palm room, and of those the one that turns the hand least."""
+    """The way to close that leaves fingers and palm room, and of those the one that turns the hand least; the next best
+    one with each attempt."""
 
     finger, finger_radius = _FINGER_M
     palm, palm_radius, above = _PALM_M
@@ -147,4 +158,4 @@ def _clearest(
             room = min(room, place[axis] - half - low, high - half - place[axis])
         return room - 0.005 * turned(current, way)
 
-    return nearest([max(ways, key=worth)], current)
+    return nearest([sorted(ways, key=worth, reverse=True)[attempt % len(ways)]], current)
