@@ -65,7 +65,7 @@ def reach(hand: Hand, place: Place, rotation: Callable[[], np.ndarray], grip: fl
         way = goal - hand.position
         along = float(way @ back)
         away = float(np.linalg.norm(way - along * back)) + _LEVER * hand.away(turned_so)
-        if away < _NEAR + 0.004 and abs(along) < 0.008 or since > _STUCK:
+        if (away < _NEAR + 0.004 and abs(along) < 0.008) or since > _STUCK:
             return
         left = away + abs(along)
         nearest_yet, since = (left, 0) if left < nearest_yet - 0.001 else (nearest_yet, since + 1)
