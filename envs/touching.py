@@ -8,7 +8,7 @@ import mujoco
 import numpy as np
 
 _MOVED_M = 0.02  # from where a thing lay, from which on it counts as moved
-_LIFTED_M = 0.02
+_LIFTED_M = 0.01
 
 
 class Touching:
@@ -41,7 +41,7 @@ class Touching:
         self.first_moved: str | None = None
 
     def update(self, data: mujoco.MjData) -> None:
-        """After a control step. Grasped: touched by two bodies of the robot at once, and raised by 2 cm."""
+        """After a control step. Grasped: touched by two bodies of the robot at once, and raised by 1 cm."""
         hands: dict[int, set[int]] = {}
         for pair in data.contact.geom[: data.ncon].tolist():
             for thing, other in (pair, pair[::-1]):
