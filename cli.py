@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import __version__
 from .data_commands import SUMMARIES as DATA_COMMANDS
-from .refusal import is_refusal
+from .eval.refusal import is_refusal
 
 if TYPE_CHECKING:
     from .run_config import RunConfig

@@ -10,6 +10,6 @@ def is_refusal(error: BaseException) -> bool:
     last = error.__traceback__
     while last is not None and last.tb_next is not None:
         last = last.tb_next
-    if last is None or last.tb_frame.f_globals.get("__name__", "").partition(".")[0] != __package__:
+    if last is None or last.tb_frame.f_globals.get("__name__", "").partition(".")[0] != __name__.partition(".")[0]:
         return False
     return linecache.getline(last.tb_frame.f_code.co_filename, last.tb_lineno).lstrip().startswith("raise ")
