@@ -264,7 +264,8 @@ def test_suites_have_tasks_of_their_environments(env: RobosuiteEnv, two_arms: Ro
     for name, suite in SUITES.items():
         if name.startswith("robosuite"):
             known = two_arms if suite.env_id == two_arms.env_spec.env_id else env
-            assert set(suite.tasks) <= set(known.tasks)
+            lacking = set(suite.tasks) - set(known.tasks)
+            assert lacking == (set() if has("ToolHang") else lacking & {"tool-hang"})  # 1.4.0 has no scene for it
 
 
 @pytest.mark.parametrize("task", ["lift", "can", "stack", "pick-milk"])
