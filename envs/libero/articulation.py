@@ -1,4 +1,4 @@
-"""Drawers and knobs: the part that moves, and which way."""
+"""Drawers, doors and knobs: the part that moves, and which way."""
 
 from __future__ import annotations
 
@@ -12,11 +12,20 @@ from .simulation import Simulation
 
 @dataclass(frozen=True)
 class Part:
-    """body: of the model. address: of its joint in qpos. outward: a drawer's way out, of length 1 [3]."""
+    """body: of the model. address: of its joint in qpos. outward: a drawer's way out, of length 1 [3]; of what turns on
+    hinges the axis about which it opens. hinge: a place on that axis, metres in the world [3]; None of a drawer."""
 
     body: int
     address: int
     outward: np.ndarray
+    hinge: np.ndarray | None = None
+
+    def opens(self, place: np.ndarray) -> np.ndarray:
+        """Which way a place of it goes as it opens, of length 1 [3]."""
+        if self.hinge is None:
+            return self.outward
+        way = np.cross(self.outward, place - self.hinge)
+        return way / np.linalg.norm(way)
 
 
 def part_of(simulation: Simulation, name: str) -> Part | None:
@@ -30,4 +39,6 @@ def part_of(simulation: Simulation, name: str) -> Part | None:
     low, high = joint.range
     away = 1.0 if high > -low else -1.0
     outward = simulation.data.xaxis[joint.id] * away
-    return Part(int(model.jnt_bodyid[joint.id]), int(joint.qposadr[0]), outward)
+    turns = joint.type[0] == mujoco.mjtJoint.mjJNT_HINGE.value
+    hinge = simulation.data.xanchor[joint.id].copy() if turns else None
+    return Part(int(model.jnt_bodyid[joint.id]), int(joint.qposadr[0]), outward, hinge)

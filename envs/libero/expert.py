@@ -19,6 +19,7 @@ _ORDER = ("open", "turnon", "turnoff", "in", "on", "close")
 _TRIES = 6
 _AJAR, _AJAR_M = "ajar", 0.125  # as far as a drawer is opened to put things in: further out it would be in the way
 _APART_M = 0.09  # things that share a place
+_EDGE = 0.85  # of a door's width, from which on it is its far edge
 _PULL_TILT, _PUSH_TILT = 1.45, 0.5  # radians off the vertical: so that palm and forearm keep off a cabinet
 
 
@@ -197,9 +198,12 @@ class Expert(Hand):
         yield from self._through([back], upright, OPEN, 0.04)
 
     def _push(self, name: str) -> Acts:
-        """A drawer by its handle, from outside."""
+        """A drawer by its handle, from outside, or a door by its far edge."""
         part = part_of(self.simulation, name)
         if part is None:
+            return
+        if part.hinge is not None:
+            yield from self._swing_shut(name, part, part.hinge)
             return
         out, handle = part.outward, self._handle(part)
         along = np.array((-out[1], out[0], 0.0))
@@ -215,6 +219,22 @@ class Expert(Hand):
             if self.simulation.holds(("close", name)):
                 return
             yield self._action(self._line(start, out) - 0.04 * out, pose, CLOSED)
+
+    def _swing_shut(self, name: str, part: Part, hinge: np.ndarray) -> Acts:
+        def edge() -> np.ndarray:
+            door = self.solids.now()[self.solids.of_body(part.body)]
+            away = np.linalg.norm(door[:, :2] - hinge[:2], axis=1)
+            return door[away > _EDGE * away.max()].mean(0)
+
+        out = part.opens(edge())
+        beside = np.array((-out[1], out[0]))
+        yield from self._over(edge() + 0.1 * out, beside, CLOSED)
+        yield from self._through([edge() + 0.07 * out], beside, CLOSED)
+        for _ in range(120):
+            if self.simulation.holds(("close", name)):
+                return
+            place = edge()
+            yield self._action(place - 0.04 * part.opens(place), beside, CLOSED)
 
     def _twist(self, wish: Predicate) -> Acts:
         """A knob, by its blade."""
