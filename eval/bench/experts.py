@@ -7,74 +7,97 @@ Starts are those of evaluations, which no demonstration has; in LIBERO they are 
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
+
+from rich.console import Console
+
+from ..jobs import run_jobs
 
 STARTS = {
     "robosuite": 50,
     "robosuite-two-arm": 20,
-    "metaworld-mt50": 20,
-    "libero-object": 50,
-    "libero-spatial": 50,
-    "libero-goal": 20,
-    "libero-long": 20,
+    "metaworld-mt50": 10,
+    "libero-object": 20,
+    "libero-spatial": 20,
+    "libero-goal": 10,
+    "libero-long": 10,
 }
 """Episodes of each task, by suite."""
 
 
-def run() -> dict[str, float]:
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+@dataclass(frozen=True)
+class Episodes:
+    """So many of one task."""
 
+    suite: str
+    task: str
+    number: int
+
+    def __str__(self) -> str:
+        return f"{self.suite} {self.task}"
+
+
+def run() -> dict[str, float]:
     from ...envs.suites import suite_named
 
-    asked = [(name, task) for name in STARTS for task in suite_named(name).tasks]
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    asked = [Episodes(name, task, STARTS[name]) for name in STARTS for task in suite_named(name).tasks]
+    workers = len(os.sched_getaffinity(0))
+    judged: list[list[int | None]] = run_jobs(
+        asked, make_judge, (), workers, "tasks", Console(stderr=True), lambda steps: [s is not None for s in steps]
+    )
     metrics: dict[str, float] = {}
     by_suite: dict[str, list[float]] = {name: [] for name in STARTS}
-    with Progress(*columns) as progress:
-        bar = progress.add_task("tasks", total=len(asked))
-        for name, task, lengths in _judged(asked):
-            success = len(lengths) / STARTS[name]
-            words = f"{name}_{task}".replace("-", "_")
-            metrics[f"{words}_success"] = success
-            metrics[f"{words}_steps"] = sum(lengths) / max(1, len(lengths))
-            by_suite[name].append(success)
-            progress.console.print(f"{name} {task}: {success:.2f}")
-            progress.advance(bar)
+    for one, episodes in zip(asked, judged, strict=True):
+        lengths = [steps for steps in episodes if steps is not None]
+        success = len(lengths) / len(episodes)
+        words = f"{one.suite}_{one.task}".replace("-", "_")
+        metrics[f"{words}_success"] = success
+        metrics[f"{words}_steps"] = sum(lengths) / max(1, len(lengths))
+        by_suite[one.suite].append(success)
     means = {f"{name.replace('-', '_')}_success": sum(found) / len(found) for name, found in by_suite.items()}
     return {**means, **metrics}
 
 
-def _judged(asked: list[tuple[str, str]]) -> Iterator[tuple[str, str, list[int]]]:
-    workers = len(os.sched_getaffinity(0))
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
-        names, tasks = zip(*asked, strict=True)
-        for (name, task), lengths in zip(asked, pool.map(judge, names, tasks), strict=True):
-            yield name, task, lengths
+def make_judge() -> Callable[[Episodes], list[int | None]]:
+    """What judges an expert at a task in a worker, with the environment of the suite it was last asked for."""
+    made: dict[str, Any] = {}
+
+    def judge(asked: Episodes) -> list[int | None]:
+        if asked.suite not in made:
+            for env in made.values():
+                env.close()
+            made.clear()
+            made[asked.suite] = _unseen_world(asked.suite)
+        return episode_lengths(made[asked.suite], asked)
+
+    return judge
 
 
-def judge(name: str, task: str) -> list[int]:
-    """Lengths of the episodes in which the expert does `task` within the suite's steps, control steps."""
-    import numpy as np
-
+def _unseen_world(name: str) -> Any:
     from ...envs.foreign import ForeignEnv
     from ...envs.suites import suite_named
 
-    suite = suite_named(name)
-    env: Any = suite.make(disable_env_checker=True).unwrapped
+    env: Any = suite_named(name).make(disable_env_checker=True).unwrapped
     if not isinstance(env, ForeignEnv):
         raise TypeError(f"suite {name!r} made {type(env).__name__}, wanted a ForeignEnv")
     env.cameras = ()  # nobody looks
-    lengths = []
-    for index in range(STARTS[name]):
-        env.reset(seed=suite.episode_seed(task, index), options={"task": task})
+    return env
+
+
+def episode_lengths(env: Any, asked: Episodes) -> list[int | None]:
+    """Control steps after which the expert has done the task, by episode; None where it has not within the limit."""
+    import numpy as np
+
+    from ...envs.suites import suite_named
+
+    suite = suite_named(asked.suite)
+
+    def steps_taken(index: int) -> int | None:
+        env.reset(seed=suite.episode_seed(asked.task, index), options={"task": asked.task})
         expert = env.expert(np.random.default_rng(0))
-        for step in range(1, suite.max_steps + 1):
-            if env.step(expert())[2]:
-                lengths.append(step)
-                break
-    env.close()
-    return lengths
+        return next((step for step in range(1, suite.max_steps + 1) if env.step(expert())[2]), None)
+
+    return [steps_taken(index) for index in range(asked.number)]
