@@ -8,7 +8,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from ..datasets.spec import ActionSpec
+from ..datasets.spec import ActionSpec, EnvSpec, camera_stream
 
 CONDITIONS = ("correct", "null", "paraphrase-en")
 
@@ -16,9 +16,18 @@ _CHARACTERS = "".join(map(chr, range(32, 127)))
 _TEXT_LENGTH = 300
 
 
-def instruction_space() -> gymnasium.spaces.Text:
-    """Any English instruction, the empty one too."""
-    return gymnasium.spaces.Text(_TEXT_LENGTH, min_length=0, charset=_CHARACTERS)
+def observation_space(spec: EnvSpec) -> gymnasium.spaces.Dict:
+    """What is seen, felt and read: a picture of each camera, proprioception, and any English instruction or none."""
+    box = gymnasium.spaces.Box
+    cameras = {camera_stream(c.name): box(0, 255, (c.height, c.width, 3), np.uint8) for c in spec.cameras}
+    proprio = box(-np.inf, np.inf, (spec.proprio.dim,), np.float32)
+    instruction = gymnasium.spaces.Text(_TEXT_LENGTH, min_length=0, charset=_CHARACTERS)
+    return gymnasium.spaces.Dict({**cameras, "proprio": proprio, "instruction": instruction})
+
+
+def action_space(spec: ActionSpec) -> gymnasium.spaces.Box:
+    """float32 [A] within the limits."""
+    return gymnasium.spaces.Box(np.asarray(spec.low, np.float32), np.asarray(spec.high, np.float32))
 
 
 def checked_options(

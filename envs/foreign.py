@@ -17,9 +17,9 @@ import mujoco
 import numpy as np
 
 from ..datasets.spec import ActionSpec, CameraSpec, EnvSpec, ProprioSpec, camera_stream
-from .asking import CONDITIONS, checked_action, checked_options, instruction_space, shown
+from .asking import CONDITIONS, action_space, checked_action, checked_options, observation_space, shown
 from .drawing.level import DEFAULT, level_named
-from .touching import Touching
+from .touching import Touching, is_free
 
 SEGMENT_ROBOT = 255
 POINTS = ("hand", "object", "goal")
@@ -109,15 +109,8 @@ class ForeignEnv(gymnasium.Env[dict[str, Any], np.ndarray], ABC):
             action,
             look=level,
         )
-        box = gymnasium.spaces.Box
-        self.observation_space = gymnasium.spaces.Dict(
-            {
-                **{camera_stream(c.name): box(0, 255, (image_size, image_size, 3), np.uint8) for c in cameras},
-                "proprio": box(-np.inf, np.inf, (proprio.dim,), np.float32),
-                "instruction": instruction_space(),
-            }
-        )
-        self.action_space = box(np.asarray(action.low, np.float32), np.asarray(action.high, np.float32))
+        self.observation_space = observation_space(self.env_spec)
+        self.action_space = action_space(action)
         self._observing = True
         self._images: dict[str, np.ndarray] = {}
         self._renderers: deque[tuple[mujoco.MjModel, Renderer]] = deque(maxlen=self.kept_renderers)
@@ -189,7 +182,8 @@ class ForeignEnv(gymnasium.Env[dict[str, Any], np.ndarray], ABC):
 
     def step(self, action: np.ndarray) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
         self._act(checked_action(action, self.env_spec.action))
-        self._touching.update(self.data)
+        if self._touching is not None:
+            self._touching.update(self.data)
         self.success = self._succeeded(self.asked.task)
         return self._observation(), float(self.success), self.success, False, self._info()
 
@@ -246,10 +240,14 @@ class ForeignEnv(gymnasium.Env[dict[str, Any], np.ndarray], ABC):
         self._renderers.appendleft((self.model, drawn))
         return drawn
 
-    def _begin_touching(self) -> Touching:
-        names, bodies = [thing.name for thing in self.things], [thing.bodies[0] for thing in self.things]
-        numbers = [self.model.body(name).id for name in bodies]
-        return Touching(self.model, self.data, names, numbers, self._values_of_geoms(), SEGMENT_ROBOT)
+    def _begin_touching(self) -> Touching | None:
+        """None where what the words are about does not lie free: one cannot choose among doors by carrying them."""
+        names = [thing.name for thing in self.things]
+        bodies = [self.model.body(thing.bodies[0]).id for thing in self.things]
+        target = self.asked.target
+        if target not in names or not is_free(self.model, bodies[names.index(target)]):
+            return None
+        return Touching(self.model, self.data, names, bodies, self._values_of_geoms(), SEGMENT_ROBOT)
 
     def _values_of_geoms(self) -> np.ndarray:
         """What each geom is, as `segmentation` shows it, until the next reset."""
@@ -292,12 +290,11 @@ class ForeignEnv(gymnasium.Env[dict[str, Any], np.ndarray], ABC):
             "goal": goal,
             **asked.more,
         }
-        if asked.target in self._touching.free:
-            touching = self._touching
+        if self._touching is not None:
             info |= {
-                "first_touched": touching.first_touched,
-                "first_grasped": touching.first_grasped,
-                "first_moved": touching.first_moved,
+                "first_touched": self._touching.first_touched,
+                "first_grasped": self._touching.first_grasped,
+                "first_moved": self._touching.first_moved,
             }
         if asked.original:
             task, target = asked.original

@@ -31,33 +31,41 @@ class Touching:
         owner_of_geom: np.ndarray,
         robot: int,
     ) -> None:
-        self.free = [name for name, body in zip(names, bodies, strict=True) if is_free(model, body)]
-        self._names, self._bodies = list(names), np.asarray(bodies, int)
-        self._owner, self._robot, self._body_of_geom = owner_of_geom.astype(int), robot, model.geom_bodyid
-        self._start = data.xpos[self._bodies].copy()
-        self._touched: set[str] = set()
+        free = {i: name for i, (name, body) in enumerate(zip(names, bodies, strict=True), 1) if is_free(model, body)}
+        self.free = list(free.values())
+        self._names, self._owner, self._robot = free, owner_of_geom, robot
+        self._bodies = {number: int(bodies[number - 1]) for number in free}
+        self._body_of_geom = model.geom_bodyid
+        self._start = data.xpos.copy()
+        self._touched: set[int] = set()
         self.first_touched: str | None = None
         self.first_grasped: str | None = None
         self.first_moved: str | None = None
 
     def update(self, data: mujoco.MjData) -> None:
         """After a control step. Grasped: touched by two bodies of the robot at once, and raised by 1 cm."""
-        hands: dict[int, set[int]] = {}
-        for pair in data.contact.geom[: data.ncon].tolist():
-            for thing, other in (pair, pair[::-1]):
-                if self._owner[other] == self._robot and 0 < self._owner[thing] != self._robot:
-                    hands.setdefault(int(self._owner[thing]) - 1, set()).add(int(self._body_of_geom[other]))
-        way = data.xpos[self._bodies] - self._start
-        for number, name in enumerate(self._names):
-            if name not in self.free:
-                continue
+        hands = self._hands(data)
+        for number, name in self._names.items():
+            body = self._bodies[number]
+            way = data.xpos[body] - self._start[body]
             if number in hands:
-                self._touched.add(name)
+                self._touched.add(number)
                 self.first_touched = self.first_touched or name
-                if len(hands[number]) > 1 and way[number, 2] > _LIFTED_M:
+                if len(hands[number]) > 1 and way[2] > _LIFTED_M:
                     self.first_grasped = self.first_grasped or name
-            if name in self._touched and np.linalg.norm(way[number]) > _MOVED_M:
+            if number in self._touched and np.linalg.norm(way) > _MOVED_M:
                 self.first_moved = self.first_moved or name
+
+    def _hands(self, data: mujoco.MjData) -> dict[int, set[int]]:
+        """Number of a thing -> bodies of the robot that touch it now."""
+        geoms = data.contact.geom[: data.ncon]
+        owners, bodies = self._owner[geoms], self._body_of_geom[geoms]
+        hands: dict[int, set[int]] = {}
+        for thing, other in ((0, 1), (1, 0)):
+            held = owners[:, other] == self._robot
+            for number, body in zip(owners[held, thing].tolist(), bodies[held, other].tolist(), strict=True):
+                hands.setdefault(number, set()).add(body)
+        return hands
 
 
 def is_free(model: mujoco.MjModel, body: int) -> bool:

@@ -10,7 +10,7 @@ import gymnasium
 import numpy as np
 
 from ...datasets.spec import ActionSpec, CameraSpec, EnvSpec, ProprioSpec, camera_stream
-from ..asking import CONDITIONS, checked_action, checked_options, instruction_space, say, shown
+from ..asking import CONDITIONS, action_space, checked_action, checked_options, observation_space, say, shown
 from .chains import ROBOT, STARTING, chain, published_noise, scene, tables_for
 from .checkout import CAMERAS, find_checkout
 from .tasks import HELD_OUT, TASKS
@@ -83,15 +83,8 @@ class CalvinEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
             PROPRIO,
             ACTION,
         )
-        box = gymnasium.spaces.Box
-        self.observation_space = gymnasium.spaces.Dict(
-            {
-                **{camera_stream(name): box(0, 255, (size, size, 3), np.uint8) for name, size in sizes.items()},
-                "proprio": box(-np.inf, np.inf, (PROPRIO.dim,), np.float32),
-                "instruction": instruction_space(),
-            }
-        )
-        self.action_space = box(np.asarray(ACTION.low, np.float32), np.asarray(ACTION.high, np.float32))
+        self.observation_space = observation_space(self.env_spec)
+        self.action_space = action_space(ACTION)
         self._observing = True
         self._images: dict[str, np.ndarray] = {}
 
