@@ -94,8 +94,8 @@ def collect(
         CollectionError: nobody demonstrates in this suite, more than half of the attempts fail, or the store that is
             there was begun otherwise.
     """
-    known = TrajectoryStore.open(store_path).meta if store_path.exists() else {}
-    run = known.get(_RUN)
+    begun = TrajectoryStore.open(store_path) if store_path.exists() else None
+    run = None if begun is None else begun.meta.get(_RUN)
     attempts = Attempts(config, seed, run if isinstance(run, int) and run > 0 else None)
     demonstrator = attempts.demonstrator
     meta = {
@@ -106,12 +106,13 @@ def collect(
         **({_RUN: attempts.run} if attempts.run > 1 else {}),
         "versions": {name: version(name) for name in demonstrator.versions},
     }
-    if store_path.exists():
-        store = _begun(store_path, demonstrator.env_spec, meta)
-    else:
+    if begun is None:
         store = TrajectoryStore.create(
             store_path, demonstrator.env_spec, demonstrator.streams, meta, demonstrator.tolerance
         )
+    else:
+        _check_begun(begun, demonstrator.env_spec, meta)
+        store = begun
     kept = len(store)
     begin = 1 + store.episode_info(kept - 1)["meta"][ATTEMPT] if kept else 0
     failed = begin - kept
@@ -138,9 +139,8 @@ def collect(
     return store
 
 
-def _begun(path: Path, env_spec: EnvSpec, meta: dict[str, Any]) -> TrajectoryStore:
-    """The store that an earlier call began; CollectionError where it asked for something else."""
-    store = TrajectoryStore.open(path)
+def _check_begun(store: TrajectoryStore, env_spec: EnvSpec, meta: dict[str, Any]) -> None:
+    """CollectionError where the earlier call that began the store asked for something else."""
     found, wanted = store.meta | store.env_spec.to_dict(), meta | env_spec.to_dict()
     differing = sorted(name for name in {*found, *wanted} if found.get(name) != wanted.get(name))
     numbered = all(ATTEMPT in store.episode_info(index)["meta"] for index in range(len(store)))
@@ -150,10 +150,10 @@ def _begun(path: Path, env_spec: EnvSpec, meta: dict[str, Any]) -> TrajectorySto
             for name in differing[:3]
         )
         raise CollectionError(
-            f"{path}: found a store that cannot be gone on with ({what or 'its episodes have no attempt numbers'}); "
-            "collect with the settings that began it, replace it with `--overwrite true`, or choose another folder"
+            f"{store.path}: found a store that cannot be gone on with "
+            f"({what or 'its episodes have no attempt numbers'}); collect with the settings that began it, "
+            "replace it with `--overwrite true`, or choose another folder"
         )
-    return store
 
 
 class Attempts:

@@ -29,8 +29,8 @@ class RecordedConfig:
 class CollectConfig:
     """Which demonstrations the expert gives.
 
-    `split`, `languages`, `image_size` and `noise` are the tabletop's; no other suite has use for them: the particle's
-    expert says always the same, and nothing disturbs it.
+    `split` and `languages` are the tabletop's alone. The particle's expert has no use for `image_size` and `noise`,
+    either: nothing disturbs it.
 
     Attributes:
         suite: name of a suite in `envs/suites.py`.
