@@ -133,11 +133,14 @@ def _check_wanted(data: Trajectories, episodes: Sequence[int], content: Content)
         asdict(wanted) if wanted is not None and (wanted.rows or wanted.foreign) else known
         for wanted, known in zip(delays.episodes, of_motion, strict=True)
     ]
-    content.findings += _delay_findings(ACTION_STREAM, delays, 0, confidence)
-    content.findings += _mismatches(ACTION_STREAM, delays)
+    content.findings += _delay_findings(ACTION_STREAM, delays, 0, confidence, "what was executed")
+    content.findings += _mismatches(ACTION_STREAM, delays, "what was executed")
 
 
-def _delay_findings(stream: str, delays: Delays, declared: int, confidence: float) -> Iterator[Finding]:
+def _delay_findings(
+    stream: str, delays: Delays, declared: int, confidence: float, against: str = "the motion"
+) -> Iterator[Finding]:
+    """against: what the stream is compared with."""
     wanted = f"{late(declared)}, as declared" if declared else "no delay"
     advice = "shift the stream back in its source, or declare the real delay as tolerance.delay"
     if delays.store != declared and delays.store_confidence >= confidence:
@@ -148,24 +151,27 @@ def _delay_findings(stream: str, delays: Delays, declared: int, confidence: floa
         if delay is not None and delay.rows and episode not in exchanged:
             likeliest = "" if delay.least == delay.most else f", {abs(delay.rows)} is likeliest"
             by = late(delay.least, delay.most)
-            found = f"{by} against the motion it should go with ({delay.confidence:.0f} nats{likeliest})"
+            found = f"{by} against {against} that it should go with ({delay.confidence:.0f} nats{likeliest})"
             yield Finding("error", episode, stream, None, "lag", found, wanted, advice)
 
 
-def _mismatches(stream: str, delays: Delays) -> Iterator[Finding]:
-    """Episodes whose motion goes with another's stream; or for which the stream is worse than nothing would be."""
+def _mismatches(stream: str, delays: Delays, against: str = "the motion") -> Iterator[Finding]:
+    """Episodes that go with another's stream; or for which the stream is worse than nothing would be.
+
+    against: what the stream is compared with.
+    """
     exchanged = {}
     for pair in delays.exchanged:
         exchanged |= {pair.first: (pair.second, pair.nats), pair.second: (pair.first, pair.nats)}
     for episode, (other, nats) in sorted(exchanged.items()):
-        found = f"what goes with the motion of episode {other}, whose own goes with this one ({nats:.0f} nats)"
+        found = f"what goes with {against} of episode {other}, whose own goes with this one ({nats:.0f} nats)"
         yield Finding(
-            "error", episode, stream, None, "mismatch", found, "what goes with the motion of this episode",
+            "error", episode, stream, None, "mismatch", found, f"what goes with {against} of this episode",
             "exchange the streams of the two episodes in the source",
         )  # fmt: skip
     for episode, delay in enumerate(delays.episodes):
         if delay is not None and delay.foreign and episode not in exchanged:
-            found = f"{-delay.evidence:.0f} nats less likely to go with the robot's motion than no stream at all"
+            found = f"{-delay.evidence:.0f} nats less likely to go with {against} than no stream at all"
             yield Finding(
                 "error", episode, stream, None, "mismatch", found, "what goes better with it than another episode's",
                 "the stream belongs to another episode, frame or unit: pair it anew or drop the episode",
