@@ -21,7 +21,13 @@ import mujoco  # noqa: E402  (MUJOCO_GL must be set before mujoco is imported)
 import numpy as np  # noqa: E402
 
 _KEPT_BYTES = 600e6  # of textures and meshes that stay uploaded: dozens of Meta-World's models, a few of LIBERO's
+_VERTEX_BYTES = 96  # three vertices of a face have a place, a normal and texture coordinates each
+_TEXEL_BYTES = 16 / 3  # four bytes, and a third more for smaller copies
 LARGEST = 1280  # pixels: of all pictures of one pass, side by side
+_ASSETS = (
+    *("mesh_vert", "mesh_face", "mesh_facenum", "mesh_normal", "mesh_facenormal", "mesh_texcoord"),
+    *("mesh_faceadr", "mesh_vertadr", "tex_type", "tex_height", "tex_width", "tex_data", "hfield_data", "skin_vert"),
+)
 
 
 class _Contexts:
@@ -55,10 +61,6 @@ def context(key: str, make_model: Callable[[], mujoco.MjModel]) -> mujoco.MjrCon
     return known[key][0]
 
 
-_VERTEX_BYTES = 96  # three vertices of a face have a place, a normal and texture coordinates each
-_TEXEL_BYTES = 16 / 3  # four bytes, and a third more for smaller copies
-
-
 def _uploaded_bytes(model: mujoco.MjModel) -> float:
     """What OpenGL keeps of a model, about."""
     texels = float((model.tex_width.astype(np.int64) * model.tex_height).sum())
@@ -80,7 +82,7 @@ def _upload(model: mujoco.MjModel) -> mujoco.MjrContext:
 def assets_key(model: mujoco.MjModel) -> str:
     """A name for what a context holds of a model: equal where meshes, textures and fields are."""
     digest = hashlib.sha256()
-    for name in ("mesh_vert", "mesh_face", "mesh_facenum", "mesh_normal", "mesh_facenormal", "mesh_texcoord", *_REST):
+    for name in _ASSETS:
         array = getattr(model, name, None)
         if array is not None:
             digest.update(f"{name}{array.shape}".encode())
@@ -88,6 +90,3 @@ def assets_key(model: mujoco.MjModel) -> str:
     quality = model.vis.quality
     digest.update(f"{quality.shadowsize} {quality.offsamples} {model.vis.map.znear}".encode())
     return digest.hexdigest()
-
-
-_REST = ("mesh_faceadr", "mesh_vertadr", "tex_type", "tex_height", "tex_width", "tex_data", "hfield_data", "skin_vert")
