@@ -47,9 +47,12 @@ class Touching:
         hands = self._hands(data)
         for number, name in self._names.items():
             body = self._bodies[number]
-            way = data.xpos[body] - self._start[body]
             if number in hands:
                 self._touched.add(number)
+            if number not in self._touched:  # it may fall from where it was put, or be pushed by another
+                self._start[body] = data.xpos[body]
+            way = data.xpos[body] - self._start[body]
+            if number in hands:
                 self.first_touched = self.first_touched or name
                 if len(hands[number]) > 1 and way[2] > _LIFTED_M:
                     self.first_grasped = self.first_grasped or name
