@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from .drawing.renderer import Renderer, level_renderer  # isort: skip  (sets MUJOCO_GL before mujoco is imported)
@@ -18,10 +18,13 @@ import numpy as np
 
 from ..datasets.spec import ActionSpec, CameraSpec, EnvSpec, ProprioSpec, camera_stream
 from .asking import CONDITIONS, action_space, checked_action, checked_options, observation_space, shown
+from .drawing.contexts import LARGEST
+from .drawing.detail import tolerances
 from .drawing.level import DEFAULT, level_named
 from .touching import Touching, is_free
 
 SEGMENT_ROBOT = 255
+_LOOK_SEED = 0  # of the start by which it is decided how near things are to cameras
 POINTS = ("hand", "object", "goal")
 _BEFORE_M = 1e-3  # what is not before a camera is seen at its border
 
@@ -55,7 +58,6 @@ class Asked:
     task: str
     target: str = ""
     original: tuple[str, str] | None = None
-    more: Mapping[str, Any] = field(default_factory=dict)
 
 
 class ForeignEnv(gymnasium.Env[dict[str, Any], np.ndarray], ABC):
@@ -63,7 +65,7 @@ class ForeignEnv(gymnasium.Env[dict[str, Any], np.ndarray], ABC):
 
     Observation: `camera.NAME` uint8 [image_size, image_size, 3], upright; `proprio` float32 [P]; `instruction` text.
     Action: float32 [A] in the limits of `env_spec.action`. Reward 1 at success, else 0; an episode terminates at
-    success, by the package's own rule.
+    success or where none can follow, by the package's own rules.
 
     `reset(seed, options)`: options `task`, `condition` (one of `conditions`), `instruction` (a text to show instead).
     Equal seeds and tasks make equal worlds, whatever was there before.
@@ -100,6 +102,8 @@ class ForeignEnv(gymnasium.Env[dict[str, Any], np.ndarray], ABC):
         render_size: int = 256,
     ) -> None:
         self.tasks, self.image_size, self.level = tuple(tasks), image_size, level_named(level)
+        _check_fits(image_size, len(cameras), "image_size")
+        _check_fits(render_size, 1, "render_size")
         self.render_mode, self._render_size = render_mode, render_size
         self.cameras = tuple(cameras)
         self.env_spec = EnvSpec(
@@ -113,7 +117,9 @@ class ForeignEnv(gymnasium.Env[dict[str, Any], np.ndarray], ABC):
         self.action_space = action_space(action)
         self._observing = True
         self._images: dict[str, np.ndarray] = {}
-        self._renderers: deque[tuple[mujoco.MjModel, Renderer]] = deque(maxlen=self.kept_renderers)
+        self._models_cameras = [camera.model_name for camera in cameras]
+        self._allowed: dict[str, dict[int, float]] = {}
+        self._renderers: deque[tuple[mujoco.MjModel, dict[int, float], Renderer]] = deque(maxlen=self.kept_renderers)
         self._values: np.ndarray | None = None
         self.asked: Asked
 
@@ -147,6 +153,10 @@ class ForeignEnv(gymnasium.Env[dict[str, Any], np.ndarray], ABC):
     def _succeeded(self, task: str) -> bool:
         """Whether what `task` asks for is done now, by the package's rule."""
 
+    def _failed(self) -> bool:
+        """Whether the package calls the episode over, so that no success can follow."""
+        return False
+
     @property
     @abstractmethod
     def things(self) -> Sequence[Thing]: ...
@@ -171,13 +181,17 @@ class ForeignEnv(gymnasium.Env[dict[str, Any], np.ndarray], ABC):
         super().reset(seed=seed)
         self.episode_seed = seed if seed is not None else int(self.np_random.integers(2**31))
         task, condition, instruction = self._checked_options(dict(options or {}))
-        number = sum(task.encode())  # any number of the task's own
+        number = sum(task.encode())  # tasks of equal letters say the same phrasing at the same seed
         self.asked = self._ask(task, condition, np.random.default_rng((self.episode_seed, number, 1)))
         self.instruction = shown(instruction, condition, self.asked.instruction)
+        self._begun = task
+        if task not in self._allowed:
+            self._allowed[task] = self._allowed_errors(task)
         with global_seed(self.episode_seed):
             self._start(task, self.episode_seed)
         self.success, self._values = self._succeeded(self.asked.task), None
         self._touching = self._begin_touching()
+        self._scene = [{"name": thing.name} for thing in self.things]
         return self.observe(), self._info()
 
     def step(self, action: np.ndarray) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
@@ -185,10 +199,13 @@ class ForeignEnv(gymnasium.Env[dict[str, Any], np.ndarray], ABC):
         if self._touching is not None:
             self._touching.update(self.data)
         self.success = self._succeeded(self.asked.task)
-        return self._observation(), float(self.success), self.success, False, self._info()
+        terminated = self.success or self._failed()
+        return self._observation(), float(self.success), terminated, False, self._info()
 
     def render(self) -> np.ndarray:  # pyright: ignore[reportIncompatibleMethodOverride]  (Gymnasium's union of frame types)
-        """The first camera's view, uint8 [render_size, render_size, 3]."""
+        """The first camera's view, uint8 [render_size, render_size, 3]; ValueError where there is no camera."""
+        if not self.cameras:
+            raise ValueError("render: found cameras=(), wanted at least one to see with")
         camera = self.cameras[0]
         return _turned(camera, self._draws().rgb(self.data, camera.model_name, self._render_size, self._render_size))
 
@@ -210,7 +227,7 @@ class ForeignEnv(gymnasium.Env[dict[str, Any], np.ndarray], ABC):
 
     def segmentation(self, camera: str) -> np.ndarray:
         """uint8 [image_size, image_size]: i + 1 for thing i of the scene, 255 the robot, else 0. Never observed."""
-        seen = next(known for known in self.cameras if known.name == camera)
+        seen = self._camera(camera)
         size, values = self.image_size, self._values_of_geoms()
         return _turned(seen, self._draws().segmentation(self.data, seen.model_name, size, size, values))
 
@@ -220,7 +237,7 @@ class ForeignEnv(gymnasium.Env[dict[str, Any], np.ndarray], ABC):
 
     def seen_points(self, camera: str) -> np.ndarray:
         """`points` in a camera's picture, float32 [3, 2]: pixels right and down, clipped to the picture."""
-        seen = next(known for known in self.cameras if known.name == camera)
+        seen = self._camera(camera)
         number = self.model.camera(seen.model_name).id
         axes = self.data.cam_xmat[number].reshape(3, 3)
         right, up, back = ((self.points() - self.data.cam_xpos[number]) @ axes).T
@@ -231,14 +248,28 @@ class ForeignEnv(gymnasium.Env[dict[str, Any], np.ndarray], ABC):
 
     # ---- inside ----
 
-    def _draws(self) -> Renderer:
-        for model, known in self._renderers:
-            if model is self.model:
+    def _camera(self, name: str) -> Camera:
+        for known in self.cameras:
+            if known.name == name:
                 return known
-        cameras = [camera.model_name for camera in self.cameras]
-        drawn = level_renderer(self.model, self.data, self.level, cameras, self.image_size, self.groups)
-        self._renderers.appendleft((self.model, drawn))
+        raise ValueError(f"camera: found {name!r}, wanted one of {', '.join(known.name for known in self.cameras)}")
+
+    def _draws(self) -> Renderer:
+        allowed = self._allowed[self._begun]
+        for model, of_model, known in self._renderers:
+            if model is self.model and of_model == allowed:
+                return known
+        drawn = level_renderer(self.model, self.level, allowed, self.groups)
+        self._renderers.appendleft((self.model, allowed, drawn))
         return drawn
+
+    def _allowed_errors(self, task: str) -> dict[int, float]:
+        """How far the surfaces of the task's meshes may move, of the same start whichever episode comes first."""
+        if self.level.error_px is None:
+            return {}
+        with global_seed(_LOOK_SEED):
+            self._start(task, _LOOK_SEED)
+        return tolerances(self.model, self.data, self.level, self._models_cameras, self.image_size)
 
     def _begin_touching(self) -> Touching | None:
         """None where what the words are about does not lie free: one cannot choose among doors by carrying them."""
@@ -282,13 +313,12 @@ class ForeignEnv(gymnasium.Env[dict[str, Any], np.ndarray], ABC):
 
     def _info(self) -> dict[str, Any]:
         asked = self.asked
-        goal = {"verb": asked.task, "target": asked.target}
         info = {
             "success": self.success,
             "predicates": {"success": self.success, **self._predicates()},
             "instruction": self.instruction,
-            "goal": goal,
-            **asked.more,
+            "goal": {"verb": asked.task, "target": asked.target},
+            "scene": self._scene,
         }
         if self._touching is not None:
             info |= {
@@ -316,6 +346,12 @@ def global_seed(seed: int) -> Iterator[None]:
     finally:
         random.setstate(state)
         np.random.set_state(states)
+
+
+def _check_fits(size: int, pictures: int, what: str) -> None:
+    most = LARGEST // max(1, pictures)
+    if not 1 <= size <= most:
+        raise ValueError(f"{what}: found {size}, wanted 1 to {most} pixels for {pictures} pictures side by side")
 
 
 def _turned(camera: Camera, picture: np.ndarray) -> np.ndarray:

@@ -65,11 +65,13 @@ class ForeignDemonstrator:
             rows.add(EXECUTED_STREAM, step, executed)
             self._add_seen(rows, step, observation)
             observation, _, terminated, _, info = env.step(executed)
+            if terminated and not info["success"]:
+                return None
             if terminated:
                 meta = {
                     "task": task,
                     "seed": seed,
-                    "scene": [{"name": thing.name} for thing in env.things],
+                    "scene": info["scene"],
                     "goal": info["goal"],
                     "success": True,
                 }

@@ -47,8 +47,11 @@ def gather_scenes(env: gymnasium.Env, suite: Suite, cameras: Sequence[str], coun
         task, index = suite.turn(number)
         number += 1
         observation, info = env.reset(seed=suite.episode_seed(task, index), options={"task": task})
-        if "scene" not in info:
-            raise ValueError(f"suite {suite.name!r}: found no scene in the environment's info, wanted its objects")
+        if not all({"colour", "shape"} <= set(item) for item in info.get("scene", [{}])):
+            raise ValueError(
+                f"suite {suite.name!r}: found the scene {info.get('scene')} in the environment's info, wanted its "
+                "objects with colour and shape"
+            )
         kinds = tuple(sorted((str(item["colour"]), item["shape"]) for item in info["scene"]))
         if kinds in known:  # two scenes of the same objects have the same captions
             continue

@@ -43,13 +43,20 @@ _of_thread = threading.local()
 _making = threading.Lock()  # MuJoCo opens the display and looks up OpenGL's functions for the whole process
 
 
+def draw_here() -> None:
+    """Makes the thread's context the one that OpenGL draws in: another library may have drawn in its own since."""
+    if hasattr(_of_thread, "contexts"):
+        _of_thread.contexts.gl.make_current()
+        return
+    with _making:
+        _of_thread.contexts = _Contexts()
+        # Of the main thread, at exit: before the display is closed, which MuJoCo registered just now.
+        atexit.register(lambda: vars(_of_thread).clear())
+
+
 def context(key: str, make_model: Callable[[], mujoco.MjModel]) -> mujoco.MjrContext:
     """The context of the assets named `key`, with what `make_model` gives uploaded where it is not yet."""
-    if not hasattr(_of_thread, "contexts"):
-        with _making:
-            _of_thread.contexts = _Contexts()
-            # Of the main thread, at exit: before the display is closed, which MuJoCo registered just now.
-            atexit.register(lambda: vars(_of_thread).clear())
+    draw_here()
     known = _of_thread.contexts.of_assets
     if key not in known:
         model = make_model()

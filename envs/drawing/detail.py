@@ -8,27 +8,21 @@ from collections.abc import Mapping, Sequence
 import mujoco
 import numpy as np
 
-from ..touching import is_free
 from .level import Level
 from .meshes import Mesh, hull, normals, simplified
 
-_GRASPABLE_M = 0.1  # how near to a camera on a hand a thing may come that the hand takes
+_APPROACHED_M = 0.1  # how near to whatever it works on a hand brings its camera
 _NEAREST_M = 0.03
 _MARGIN = 0.3  # of the picture, beyond its border, that the arm may yet bring into view
 _STEP = 2.0**0.5  # tolerances are rounded down to powers of it, so that scenes that differ little share their meshes
 
 
-def drawn_model(
-    model: mujoco.MjModel, data: mujoco.MjData, level: Level, cameras: Sequence[str], height: int
-) -> mujoco.MjModel:
-    """A copy of `model` whose meshes have the level's detail in pictures of `height` pixels.
+def drawn_model(model: mujoco.MjModel, level: Level, tolerances: Mapping[int, float]) -> mujoco.MjModel:
+    """A copy of `model` whose meshes have the level's detail; tolerances: of each mesh by number, metres.
 
-    It has the same meshes by number, so a context made from it draws scenes of `model`. data: of a usual pose.
+    It has the same meshes by number, so a context made from it draws scenes of `model`.
     """
     drawn = copy.copy(model)
-    if level.error_px is None:
-        return drawn
-    tolerances = _tolerances(model, data, cameras, height, level.error_px)
     textured = _textured(model)
     for mesh, tolerance in tolerances.items():
         full = _mesh(model, mesh, mesh in textured)
@@ -41,13 +35,17 @@ def drawn_model(
     return drawn
 
 
-def _tolerances(
-    model: mujoco.MjModel, data: mujoco.MjData, cameras: Sequence[str], height: int, error_px: float
-) -> Mapping[int, float]:
-    """How far the surface of each mesh may move, metres, so that no camera sees it move by more than `error_px`.
+def tolerances(
+    model: mujoco.MjModel, data: mujoco.MjData, level: Level, cameras: Sequence[str], height: int
+) -> dict[int, float]:
+    """How far the surface of each mesh may move, metres, so that no camera sees it move by more than the level's error.
 
-    A thing that a camera does not look at has no say, unless a hand may hold it before that camera.
+    Pictures have `height` rows. A fixed camera sees everything where it is in `data`. One on a hand may come as near
+    as 10 cm to all that is not part of the same arm. What a camera does not see has no say. Empty where the level
+    leaves meshes as they are.
     """
+    if level.error_px is None:
+        return {}
     found = dict.fromkeys(range(model.nmesh), np.inf)
     meshes = {mesh: _mesh(model, mesh, False).vertices for mesh in found}
     for geom in np.flatnonzero(model.geom_type == mujoco.mjtGeom.mjGEOM_MESH.value):
@@ -60,19 +58,20 @@ def _tolerances(
             depth = -across[:, 2]
             seen = (np.abs(across[:, :2]) < (1 + _MARGIN) * tangent * depth[:, None]).all(1)
             away = max(depth[seen].min(), _NEAREST_M) if seen.any() else np.inf
-            if _moves(model, model.cam_bodyid[camera]) and is_free(model, model.geom_bodyid[geom]):
-                away = min(away, _GRASPABLE_M)
-            found[mesh] = min(found[mesh], error_px * away * tangent * 2 / height)
+            if _approaches(model, model.cam_bodyid[camera], model.geom_bodyid[geom]):
+                away = min(away, _APPROACHED_M)
+            found[mesh] = min(found[mesh], level.error_px * away * tangent * 2 / height)
     largest = {mesh: np.ptp(vertices, axis=0).max() / 4 for mesh, vertices in meshes.items()}
     return {mesh: _round(min(allowed, largest[mesh])) for mesh, allowed in found.items()}
 
 
+def _approaches(model: mujoco.MjModel, camera_body: int, body: int) -> bool:
+    """Whether the camera moves, and the body is not of its arm."""
+    return bool(model.body_weldid[camera_body]) and model.body_rootid[camera_body] != model.body_rootid[body]
+
+
 def _round(tolerance: float) -> float:
     return float(_STEP ** np.floor(np.log(max(tolerance, 1e-6)) / np.log(_STEP)))
-
-
-def _moves(model: mujoco.MjModel, body: int) -> bool:
-    return bool(model.body_weldid[body])
 
 
 def _textured(model: mujoco.MjModel) -> set[int]:

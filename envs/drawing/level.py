@@ -11,8 +11,8 @@ class Level:
 
     Attributes:
         effects: shadows, reflections and multisampling, as the package's model has them.
-        error_px: meshes are simplified as far as no vertex moves by more than this many pixels of a picture of the
-            camera's size; None draws them as they are.
+        error_px: meshes are simplified as far as 99% of their surface stays within this many pixels of where it was, in
+            a picture of the camera's size (`detail.tolerances`); None draws them as they are.
         hulls: convex hulls in place of meshes without textures.
         meaning: in words.
     """

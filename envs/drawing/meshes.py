@@ -1,4 +1,4 @@
-"""Triangle meshes with fewer triangles, none of whose vertices strays further than asked."""
+"""Triangle meshes with fewer triangles, whose surfaces stray hardly further than asked."""
 
 from __future__ import annotations
 
@@ -191,7 +191,13 @@ def _welded(mesh: Mesh, size: float) -> Mesh:
 
 def _collapsed(mesh: Mesh, count: int) -> Mesh:
     """The mesh with about `count` triangles."""
-    import fast_simplification
+    try:
+        import fast_simplification
+    except ModuleNotFoundError as error:
+        raise ImportError(
+            "meshes are simplified by fast-simplification, which is not here; pip install 'deixis[robosuite]' (or "
+            "metaworld, or libero), or draw with level='plain'"
+        ) from error
 
     points, faces = mesh.vertices.astype(np.float64), np.ascontiguousarray(mesh.faces)
     if count >= len(faces):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from .contexts import LARGEST, assets_key, context  # isort: skip  (sets MUJOCO_GL before mujoco is imported)
+from .contexts import LARGEST, assets_key, context, draw_here  # isort: skip  (sets MUJOCO_GL before mujoco is imported)
 
 import mujoco
 import numpy as np
@@ -51,6 +51,7 @@ class Renderer:
         self, data: mujoco.MjData, cameras: Sequence[str], height: int, width: int
     ) -> Mapping[str, np.ndarray]:
         """What several cameras see now, each uint8 [height, width, 3]: side by side in one buffer, read once."""
+        draw_here()
         # Another model's context may have drawn last, and each has a buffer of its own.
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN.value, self._context)
         for place, name in enumerate(cameras):
@@ -85,28 +86,21 @@ class Renderer:
 
 
 def level_renderer(
-    model: mujoco.MjModel,
-    data: mujoco.MjData,
-    level: Level,
-    cameras: Sequence[str],
-    height: int,
-    groups: Sequence[int] | None = None,
+    model: mujoco.MjModel, level: Level, allowed: Mapping[int, float], groups: Sequence[int] | None = None
 ) -> Renderer:
-    """A renderer of a foreign model at one level.
+    """A renderer of a foreign model at one level; allowed: `tolerances` of its meshes.
 
-    data: of a usual pose, by which the level decides how near things come to the `cameras`, whose pictures have
-    `height` rows.
+    What it draws depends on nothing else: models that share a context share their meshes and tolerances.
     """
 
     def assets() -> mujoco.MjModel:
-        drawn = drawn_model(model, data, level, cameras, height)
+        drawn = drawn_model(model, level, allowed)
         if not level.effects:
             drawn.vis.quality.offsamples = drawn.vis.quality.shadowsize = 0
         drawn.vis.global_.offwidth = drawn.vis.global_.offheight = LARGEST
         return drawn
 
-    detail = () if level.error_px is None else (*sorted(cameras), height)
-    uploaded = context(f"{assets_key(model)} {level} {detail}", assets)
+    uploaded = context(f"{assets_key(model)} {level} {sorted(allowed.items())}", assets)
     return Renderer(model, uploaded, level.effects, groups)
 
 

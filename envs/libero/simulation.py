@@ -16,6 +16,7 @@ something new to say, because it begins where it ended before.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -60,17 +61,19 @@ class Simulation:
         kind = envs.TASK_MAPPING[name]
         if quick:
             kind = type(kind.__name__, (_Quick, kind), {})  # the package looks at the name
-        self.problem: Any = kind(
-            bddl_file_name=str(bddl),
-            robots=["Panda"],
-            controller_configs=robosuite.load_controller_config(default_controller="OSC_POSE"),
-            initialization_noise=None,
-            use_camera_obs=False,
-            has_renderer=False,
-            has_offscreen_renderer=False,
-            control_freq=RATE_HZ,
-            ignore_done=True,
-            hard_reset=False,
+        self.problem: Any = _drawn(
+            lambda: kind(
+                bddl_file_name=str(bddl),
+                robots=["Panda"],
+                controller_configs=robosuite.load_controller_config(default_controller="OSC_POSE"),
+                initialization_noise=None,
+                use_camera_obs=False,
+                has_renderer=False,
+                has_offscreen_renderer=False,
+                control_freq=RATE_HZ,
+                ignore_done=True,
+                hard_reset=False,
+            )
         )
         self._quick, self.robot = quick, self.problem.robots[0]
         self._hand = self.robot.robot_model.eef_name
@@ -91,7 +94,7 @@ class Simulation:
         for name, value in getattr(self.problem, "as_built", {}).items():
             getattr(self.model, name)[:] = value
         self.robot.gripper.current_action = np.zeros_like(self.robot.gripper.current_action)
-        self._place()
+        _drawn(self.problem.reset)
         if self._quick:
             self._arm = ArmControl(self.problem, self.robot)
         if state is not None:
@@ -101,16 +104,6 @@ class Simulation:
             self.problem.sim.set_state_from_flattened(state)
             self.problem.sim.forward()
         self.problem._post_process()
-
-    def _place(self) -> None:
-        failure = package("robosuite.utils.errors").RandomizationError
-        for _ in range(_PLACEMENTS_TRIED):
-            try:
-                self.problem.reset()
-                return
-            except failure as error:  # things did not fit; the next draw may
-                last = error
-        raise RuntimeError(f"no placement found in {_PLACEMENTS_TRIED} draws: {last}")
 
     def step(self, action: np.ndarray) -> None:
         """One control step of `action` [7]."""
@@ -153,6 +146,17 @@ class Simulation:
         """The hand's orientation as axis times angle, [3]: as policies for LIBERO are told."""
         w, x, y, z = self.data.body(self._hand).xquat
         return np.array((x, y, z)) * _angle_over_sine(float(np.clip(w, -1.0, 1.0)))
+
+
+def _drawn(place: Callable[[], Any]) -> Any:
+    """What comes of placing things from numpy's global generator; another draw where they did not fit."""
+    failure = package("robosuite.utils.errors").RandomizationError
+    for _ in range(_PLACEMENTS_TRIED):
+        try:
+            return place()
+        except failure as error:
+            last = error
+    raise RuntimeError(f"no placement found in {_PLACEMENTS_TRIED} draws: {last}")
 
 
 def _angle_over_sine(w: float) -> float:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy.spatial import KDTree
 
 from deixis.envs.drawing import meshes
-from deixis.envs.drawing.detail import drawn_model
+from deixis.envs.drawing.detail import drawn_model, tolerances
 from deixis.envs.drawing.level import LEVELS, level_named
 from deixis.envs.drawing.meshes import Mesh, hull, normals, simplified
 
@@ -142,15 +142,18 @@ def moved(model: mujoco.MjModel) -> mujoco.MjData:
     return data
 
 
+def allowed(model: mujoco.MjModel, level: str, cameras: tuple[str, ...], height: int = 84) -> dict[int, float]:
+    return tolerances(model, moved(model), LEVELS[level], cameras, height)
+
+
 def test_the_nearer_a_camera_the_more_is_drawn_and_the_model_itself_is_untouched(model: mujoco.MjModel) -> None:
-    data, before = moved(model), copy.copy(model)
-    near, far, both = (
-        drawn_model(model, data, LEVELS["simple"], cameras, 84).mesh_facenum[0]
-        for cameras in (("near",), ("far",), ("far", "near"))
-    )
-    assert far < near == both < model.mesh_facenum[0]
-    large = drawn_model(model, data, LEVELS["simple"], ("far",), 336).mesh_facenum[0]
-    assert far < large, "a larger picture shows more"
+    before = copy.copy(model)
+
+    def triangles(cameras: tuple[str, ...], height: int = 84) -> int:
+        return int(drawn_model(model, LEVELS["simple"], allowed(model, "simple", cameras, height)).mesh_facenum[0])
+
+    assert triangles(("far",)) < triangles(("near",)) == triangles(("far", "near")) < model.mesh_facenum[0]
+    assert triangles(("far",)) < triangles(("far",), 336), "a larger picture shows more"
     for name in ("mesh_vert", "mesh_face", "mesh_facenum", "mesh_normal"):
         assert np.array_equal(getattr(model, name), getattr(before, name)), name
 
@@ -158,7 +161,7 @@ def test_the_nearer_a_camera_the_more_is_drawn_and_the_model_itself_is_untouched
 def test_levels_look_alike_and_several_cameras_at_once_are_each_alone(model: mujoco.MjModel) -> None:
     data, found = moved(model), {}
     for name, level in LEVELS.items():
-        renderer = level_renderer(model, data, level, ("near", "far"), 84)
+        renderer = level_renderer(model, level, allowed(model, name, ("near", "far")))
         found[name] = renderer.pictures(data, ("near", "far"), 84, 84)
         for camera, picture in found[name].items():
             alone = renderer.rgb(data, camera, 84, 84)
@@ -175,13 +178,60 @@ def test_levels_look_alike_and_several_cameras_at_once_are_each_alone(model: muj
 def test_a_reset_that_builds_its_model_anew_uploads_nothing(
     model: mujoco.MjModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    level_renderer(model, moved(model), LEVELS["simple"], ("near",), 84)
+    simple, coarse = (allowed(model, level, ("near",), 21) for level in ("simple", "coarse"))  # as no other test has
+    level_renderer(model, LEVELS["simple"], simple)
     monkeypatch.setattr(mujoco, "MjrContext", lambda *_: pytest.fail("uploaded again"))
     again = copy.copy(model)
     again.body_pos[1] += 0.1
-    level_renderer(again, moved(again), LEVELS["simple"], ("near",), 84)
+    level_renderer(again, LEVELS["simple"], simple)
     with pytest.raises(pytest.fail.Exception, match="uploaded again"):
-        level_renderer(again, moved(again), LEVELS["coarse"], ("near",), 84)
+        level_renderer(again, LEVELS["coarse"], coarse)
+    with pytest.raises(pytest.fail.Exception, match="uploaded again"):
+        level_renderer(model, LEVELS["simple"], coarse)  # other errors, other meshes
+
+
+ARM = """
+<mujoco>
+  <asset><mesh name="ball" vertex="{vertices}" face="{faces}"/></asset>
+  <worldbody>
+    <body name="arm" pos="0 0 1">
+      <joint axis="0 0 1"/>
+      <camera name="hand" pos="0 0 0.5" xyaxes="1 0 0 0 1 0"/>
+      {own}
+    </body>
+    <body name="cabinet" pos="3 0 0.1">{other}</body>
+  </worldbody>
+</mujoco>
+"""
+
+
+@pytest.mark.parametrize("of_arm", [True, False])
+def test_a_camera_on_a_hand_may_come_near_to_all_but_its_own_arm(of_arm: bool) -> None:
+    ball, solid = sphere(20), '<geom type="mesh" mesh="ball"/>'
+    model = mujoco.MjModel.from_xml_string(
+        ARM.format(
+            vertices=" ".join(map(str, ball.vertices.ravel())),
+            faces=" ".join(map(str, ball.faces.ravel())),
+            own=solid if of_arm else '<geom size="0.01"/>',
+            other='<geom size="0.01"/>' if of_arm else solid,
+        )
+    )
+    (found,) = allowed(model, "simple", ("hand",)).values()
+    tangent = np.tan(np.radians(model.cam_fovy[0]) / 2)
+    nearest = 0.5 - 0.1 if of_arm else 0.1  # the ball around the arm's own origin, or one that may come to 10 cm
+    assert found <= 0.5 * nearest * tangent * 2 / 84 < found * 2**0.5 * (1 + 1e-6)
+
+
+def test_who_else_draws_does_not_change_what_is_drawn(model: mujoco.MjModel) -> None:
+    data, renderer = moved(model), level_renderer(model, LEVELS["plain"], {})
+    before = renderer.rgb(data, "near", 84, 84)
+    other = mujoco.GLContext(32, 32)
+    other.make_current()
+    uploaded = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100.value)
+    assert np.array_equal(renderer.rgb(data, "near", 84, 84), before)
+    other.make_current()
+    uploaded.free()
+    other.free()
 
 
 def test_an_unknown_level_names_the_known_ones() -> None:
