@@ -59,8 +59,11 @@ def restart(env: gymnasium.Env, store: TrajectoryStore, episode: int) -> tuple[d
     return observation, info
 
 
-class TabletopWorld:
-    """The tabletop: a scene is a function of its seed, and what was executed is recorded beside the expert's word."""
+class SuiteWorld:
+    """That of the suite which a store names: a scene is a function of its seed.
+
+    What was executed is driven again, where it is recorded beside the expert's word.
+    """
 
     def __init__(self, store: TrajectoryStore) -> None:
         from .rendering_backend import select_backend
@@ -71,8 +74,9 @@ class TabletopWorld:
         self._store = store
         self.actions = EXECUTED_STREAM if EXECUTED_STREAM in store.streams else ACTION_STREAM
         self.names = store.env_spec.proprio.names
+        made_with = {"split": store.meta["split"]} if "split" in store.meta else {}
         suite = suite_named(str(store.meta.get("suite")))
-        self._env: Any = suite.make(split=store.meta.get("split", "all"), disable_env_checker=True).unwrapped
+        self._env: Any = suite.make(**made_with, disable_env_checker=True).unwrapped
         self._env.set_observing(False)
 
     def recorded(self, episode: int) -> np.ndarray:
@@ -93,5 +97,9 @@ def _pusht(store: TrajectoryStore) -> ReplayWorld:
     return PushTWorld(store)
 
 
-WORLDS: dict[str, Callable[[TrajectoryStore], ReplayWorld]] = {"tabletop": TabletopWorld, "pusht": _pusht}
+WORLDS: dict[str, Callable[[TrajectoryStore], ReplayWorld]] = {
+    "suite": SuiteWorld,
+    "tabletop": SuiteWorld,
+    "pusht": _pusht,
+}
 """Worlds by the name that `deixis data replay --env` takes."""

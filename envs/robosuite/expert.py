@@ -21,10 +21,16 @@ _ROUND = [np.array((np.cos(angle), np.sin(angle), 0.0)) for angle in np.arange(0
 
 
 def expert(env: RobosuiteEnv, rng: np.random.Generator) -> Callable[[], np.ndarray]:
-    """Who solves the episode that `env` has just begun. rng: not needed, there is no chance in the plans."""
+    """Who solves the episode that `env` has just begun; ValueError where nobody does.
+
+    rng: not needed, there is no chance in the plans.
+    """
     from .two_arm_expert import PLANS_OF_TWO
 
-    plan = (PLANS | PLANS_OF_TWO)[env.asked.task]
+    plans, task = PLANS | PLANS_OF_TWO, env.asked.task
+    if task not in plans:
+        raise ValueError(f"task {task!r}: nobody here demonstrates it; wanted one of {', '.join(plans)}")
+    plan = plans[task]
 
     def forever() -> Steps:
         while True:  # what slipped is taken again

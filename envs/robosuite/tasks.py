@@ -26,7 +26,7 @@ class Task:
 
     target: the thing that it is about. others: tasks of the same scene that another word asks for. done: whether it is
     done in robosuite's environment. goal: where the target belongs, from that environment and the target's place: the
-    same, where a task only moves it or its hinge.
+    same, where a task only moves it or its hinge. lost: whether the environment calls the episode over without success.
     """
 
     scene: Scene
@@ -34,6 +34,7 @@ class Task:
     done: Callable[[Any], bool] = field(default=lambda env: bool(env._check_success()))
     others: tuple[str, ...] = ()
     goal: Callable[[Any, np.ndarray], np.ndarray] = field(default=lambda env, place: place)
+    lost: Callable[[Any], bool] = field(default=lambda env: False)
 
 
 OBJECTS = ("milk", "bread", "cereal", "can")  # in robosuite's order
@@ -98,7 +99,7 @@ SINGLE: Mapping[str, Task] = {
     },
     "square": Task(Scene("NutAssemblySquare", _things(square_nut="SquareNut_main")), "square nut", goal=_to("peg1")),
     "door": Task(Scene("Door", _things(door="Door_door", handle="Door_latch")), "door"),
-    "wipe": Task(Scene("Wipe", _things(table="table")), "table"),
+    "wipe": Task(Scene("Wipe", _things(table="table")), "table", lost=lambda env: bool(env._check_terminated())),
     "tool-hang": Task(Scene("ToolHang", _things(frame="frame_root", tool="tool_root")), "tool"),
     **{f"pick-{name}": _pick(name) for name in reversed(OBJECTS)},
     **_ORDERS,

@@ -98,6 +98,10 @@ def episode_lengths(env: Any, asked: Episodes) -> list[int | None]:
     def steps_taken(index: int) -> int | None:
         env.reset(seed=suite.episode_seed(asked.task, index), options={"task": asked.task})
         expert = env.expert(np.random.default_rng(0))
-        return next((step for step in range(1, suite.max_steps + 1) if env.step(expert())[2]), None)
+        for step in range(1, suite.max_steps + 1):
+            _, _, terminated, _, info = env.step(expert())
+            if terminated:
+                return step if info["success"] else None
+        return None
 
     return [steps_taken(index) for index in range(asked.number)]

@@ -59,7 +59,7 @@ def steps_of_expert(env: Any, task: str, index: int, limit: int) -> int:
 
 def test_gymnasium_checker_is_clean(env: Any, recwarn: pytest.WarningsRecorder) -> None:
     check_env(env, skip_render_check=True)
-    ours = [str(warning.message) for warning in recwarn if "deixis" in str(warning.filename)]
+    ours = [str(warning.message) for warning in recwarn if "gymnasium" in str(warning.filename)]
     complaints = [text for text in ours if "box" not in text.lower()]  # proprioception is unbounded
     assert not complaints
 

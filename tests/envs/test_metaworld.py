@@ -13,6 +13,7 @@ from deixis.envs.collect import CollectionError, collect
 from deixis.envs.config import CollectConfig
 from deixis.envs.metaworld.tasks import HELD_OUT, MT10, MT50, PHRASINGS, TIERS, tier
 from deixis.envs.suites import SUITES
+from deixis.eval.replay import replay
 
 pytest.importorskip("metaworld", reason="needs the extra metaworld")
 from deixis.envs.metaworld.env import MetaWorldEnv
@@ -145,6 +146,8 @@ def test_demonstrations_are_labelled_pass_the_gate_and_can_be_gone_on_with(tmp_p
     report = check_store(whole)
     assert report.ok, report.findings
     assert whole.meta["demonstrator"] == "scripted expert of metaworld" and whole.meta["versions"]["metaworld"]
+    again = replay(whole, "suite")
+    assert again.exact == again.repeated == 3, again.episodes
     begun = CollectConfig("metaworld-drawer-open", episodes=1, image_size=32, noise=0.2, workers=1)
     collect(begun, tmp_path / "begun.zarr")
     collect(config, tmp_path / "begun.zarr")
