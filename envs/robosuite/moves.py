@@ -45,13 +45,16 @@ def take(
     walls: Walls | None = None,
     hover: float = 0.08,
     attempt: int = 0,
+    preferred: np.ndarray | None = None,
 ) -> Steps:
     """Over the place to grasp, down, and close.
 
     grasp: where the fingertips close. ways: directions along which they may. others, walls: what stands beside it.
     hover: how high above it the hand comes. attempt: how often it was tried before: then along the next best way.
+    preferred: a direction near to which they would rather close; None is the present one.
     """
-    chosen = _clearest(ways(), grasp(), hand.rotation[:, 0], others, walls, attempt)
+    current = hand.rotation[:, 0] if preferred is None else preferred
+    chosen = _clearest(ways(), grasp(), current, others, walls, attempt)
     yield from reach(hand, grasp, lambda: downward(nearest(ways(), chosen)), OPEN, hover)
     yield from close(hand, downward(nearest(ways(), chosen)))
 

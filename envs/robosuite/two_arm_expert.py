@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from .hand import CLOSE, OPEN, Hand, downward
+from .hand import CLOSE, OPEN, Hand, downward, turned
 from .moves import Body, Steps, funnel, release, take
 
 if TYPE_CHECKING:
@@ -105,7 +105,11 @@ def _handover(env: RobosuiteEnv) -> Steps:
 
     waits = taker.position + (0, 0.0, 0.05)
     wait_so = downward(taker.rotation[:, 0])
-    for action in take(giver, lambda: handle(-0.4), ways):
+    # The handle is taken the way round in which the hand, once it has turned it, is as at rest: half a turn on, elbow
+    # and wrist are wound up.
+    rest, (way,), turn = giver.rotation[:, 0], ways(), _level_turn(-hammer.axes[2])
+    preferred = min(way, -way, key=lambda taken: turned(rest, turn @ taken))
+    for action in take(giver, lambda: handle(-0.4), ways, preferred=preferred):
         yield np.concatenate([action, taker.towards(waits, wait_so, OPEN)])
     across = _facing(giver, -hammer.axes[2])
     for _ in range(120):
@@ -127,9 +131,12 @@ def _handover(env: RobosuiteEnv) -> Steps:
 
 def _facing(hand: Hand, way: np.ndarray) -> np.ndarray:
     """The rotation of a hand that holds a thing, in which the thing's `way` points along y."""
-    turn = np.arctan2(1.0, 0.0) - np.arctan2(way[1], way[0])
-    turn = (turn + np.pi) % (2 * np.pi) - np.pi
-    return Rotation.from_rotvec((0, 0, turn)).as_matrix() @ downward(hand.rotation[:, 0])
+    return _level_turn(way) @ downward(hand.rotation[:, 0])
+
+
+def _level_turn(way: np.ndarray) -> np.ndarray:
+    """The rotation [3, 3] about the vertical that takes a direction to y, seen from above."""
+    return Rotation.from_rotvec((0, 0, np.arctan2(1.0, 0.0) - np.arctan2(way[1], way[0]))).as_matrix()
 
 
 PLANS_OF_TWO: dict[str, Callable[[RobosuiteEnv], Steps]] = {
