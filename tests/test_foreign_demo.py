@@ -1,5 +1,6 @@
 """The whole way in a world of another package, small: what a user gets who asks for one of its presets."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -45,3 +46,12 @@ def test_its_policy_is_refused_in_another_world(demo: Path, capsys: pytest.Captu
     assert main(["eval", str(demo / "policy"), "--out", str(demo), *EVALUATION[2:], "--eval.suite", "tabletop-demo"])
     said = capsys.readouterr().err
     assert "suite 'tabletop-demo' does not fit the policy: action: found" in said and "Traceback" not in said
+
+
+def test_its_demonstrations_happen_again_and_look_as_they_did(demo: Path, tmp_path: Path) -> None:
+    """What disturbed the demonstrations goes beyond what the policy's normaliser can say, and is none of its faults."""
+    written = tmp_path / "diagnosis.json"
+    main(["diagnose", str(demo), "--episodes", "8", "--json", str(written)])
+    rungs = {rung["name"]: rung for rung in json.loads(written.read_text())["rungs"]}
+    assert rungs["replay"]["holds"] and rungs["replay"]["numbers"] == {"repeated": 8, "episodes": 8}
+    assert rungs["views"]["holds"] and max(rungs["views"]["numbers"]["apart"].values()) < 1e-6

@@ -32,13 +32,17 @@ def replay(case: Case) -> Rung:
         return untestable("replay", case.excuse or "none of the recordings is a success")
     distance = Distance.of([recording.track for recording in succeeded])
 
-    def through(actions: np.ndarray) -> np.ndarray:
-        sayable = normaliser.normalise(actions.astype(np.float64)).clip(-1, 1)
-        return normaliser.unnormalise(sayable).clip(spec.low, spec.high)
+    def through(recording: Recording) -> np.ndarray:
+        """What was executed, but for what the normaliser makes of the actions: what disturbed them is no policy's."""
+        wanted = recording.chunks[:, 0].astype(np.float64)
+        said = normaliser.unnormalise(normaliser.normalise(wanted).clip(-1, 1))
+        return (said + (recording.executed - wanted)).clip(spec.low, spec.high)
 
-    def failed(what: str, change: Change) -> tuple[int, float]:
+    def failed(what: str, actions: Callable[[Recording], np.ndarray]) -> tuple[int, float]:
         """How many fail, and how far proprioception goes elsewhere."""
-        again = [(_again(case, recording, change, ()), recording) for recording in case.each(what, succeeded)]
+        again = [
+            (_again(case, recording, actions(recording), ()), recording) for recording in case.each(what, succeeded)
+        ]
         apart = distance.between([(track, Track({}, r.track.proprio, "")) for (track, _), r in again])
         return sum(not success for (_, success), _ in again), apart[PROPRIO_STREAM]
 
@@ -52,7 +56,7 @@ def replay(case: Case) -> Rung:
     trials = []
     for suspect in (unsayable, *_of_actions(case)):
         if suspect.done:
-            left, apart = failed(str(suspect), suspect.done)
+            left, apart = failed(str(suspect), lambda recording, undone=suspect.done: undone(recording.executed))
             # An arm that moves as recorded has nothing to come back from: then successes alone count.
             trials.append((min(left / failures, apart / away if away > NEAR else 1.0), left, suspect))
     share, _, likeliest = min(trials, key=lambda trial: trial[:2])
@@ -110,11 +114,11 @@ def _of_actions(case: Case) -> list[Suspect]:
 
 def _pairs(case: Case, what: str, recordings: Sequence[Recording], change: Change) -> list[tuple[Track, Track]]:
     """What is seen now and what was recorded, of each recording."""
-    return [(_again(case, r, change, case.cameras)[0], r.track) for r in case.each(what, recordings)]
+    return [(_again(case, r, change(r.executed), case.cameras)[0], r.track) for r in case.each(what, recordings)]
 
 
-def _again(case: Case, recording: Recording, change: Change, cameras: tuple[str, ...]) -> tuple[Track, bool]:
-    return drive(case.world[1], case.store, recording.episode, change(recording.executed), cameras)
+def _again(case: Case, recording: Recording, actions: np.ndarray, cameras: tuple[str, ...]) -> tuple[Track, bool]:
+    return drive(case.world[1], case.store, recording.episode, actions, cameras)
 
 
 @dataclass(frozen=True)
