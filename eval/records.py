@@ -141,7 +141,10 @@ def hardware() -> dict[str, Any]:
 
 
 def commit() -> str | None:
-    """Commit of the checkout this code runs from, with "-dirty" when tracked files differ; None outside a checkout."""
+    """Commit of the checkout this code runs from, with "-dirty" when tracked files differ; None outside a checkout.
+
+    Records themselves do not count: writing one changes nothing of the code that measures the next.
+    """
     root = Path(__file__).resolve().parent.parent
 
     def git(*arguments: str) -> str | None:
@@ -152,7 +155,8 @@ def commit() -> str | None:
         return done.stdout.strip() if done.returncode == 0 else None
 
     head = git("rev-parse", "HEAD") if (root / ".git").exists() else None
-    return head and (f"{head}-dirty" if git("status", "--porcelain", "--untracked-files=no") else head)
+    changed = git("status", "--porcelain", "--untracked-files=no", "--", ".", ":(exclude)results")
+    return head and (f"{head}-dirty" if changed else head)
 
 
 def table(records: Sequence[Record], metrics: Sequence[str] = ()) -> str:
