@@ -37,7 +37,7 @@ from .rows import (
     verdict,
 )
 from .side_by_side import JudgedRun, differences, rates
-from .wording import duration, percent
+from .wording import duration, percent, spaced
 
 PAGE = "report.html"
 _HERE = Path(__file__).parent
@@ -91,7 +91,7 @@ def _run(folder: Path, run: JudgedRun) -> dict[str, Any]:
         "weaknesses": [weakness.sentence for weakness in weaknesses(records)],
         "tasks": [
             *(interval(f"{tier} tasks", **values) for tier, values in summary.get("per_tier", {}).items()),
-            *(interval(task, **values) for task, values in summary["per_task"].items()),
+            *(interval(spaced(task), **values) for task, values in summary["per_task"].items()),
         ],
         "controls": controls(summary),
         "conditions": conditions(summary),

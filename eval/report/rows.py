@@ -14,7 +14,7 @@ from ..instructions import NOTHING_TO_DO
 from ..media import Clip
 from ..results import EpisodeRecord
 from ..statistics import proportion
-from .wording import percent
+from .wording import percent, spaced
 
 ENDINGS = {
     "success": "goal reached",
@@ -172,7 +172,7 @@ def endings(summary: dict[str, Any], records: Sequence[EpisodeRecord]) -> list[d
         ended = [ending(record) for record in records if record.condition == "correct" and record.task == task]
         counts = {name: ended.count(name) for name in ENDINGS}
         shares = {name: proportion(count, len(ended)).rate for name, count in counts.items()}
-        rows.append({"label": task, "counts": counts, "shares": shares})
+        rows.append({"label": spaced(task), "counts": counts, "shares": shares})
     return rows
 
 

@@ -9,6 +9,11 @@ def percent(value: float, digits: int = 1) -> str:
     return (text.rstrip("0").rstrip(".") if "." in text else text) + "%"
 
 
+def spaced(name: str) -> str:
+    """A task's name with spaces in place of underscores: LIBERO's are sentences, which have to wrap."""
+    return name.replace("_", " ")
+
+
 def duration(seconds: float) -> str:
     """73.4 -> "1 min 13 s"."""
     if seconds < 10:

@@ -174,6 +174,12 @@ def test_words():
     ]
 
 
+def test_a_task_that_is_a_sentence_wraps(make_record, tmp_path: Path) -> None:
+    write_table([make_record("put_it_away", i, success=i > 0) for i in range(4)], tmp_path / "episodes.parquet")
+    page = write_report(tmp_path).read_text()
+    assert page.count("put it away") >= 2, "beside its success and beside how its episodes ended"
+
+
 def test_a_suite_without_objects_and_controls_shows_its_scores_instead(make_record, tmp_path: Path) -> None:
     none = {"target": "", "original_target": "", "first_touched": None, "first_grasped": None, "first_moved": None}
     marks = [1.0, 0.25, 0.5]
