@@ -14,6 +14,7 @@ import json
 import os
 import subprocess
 import sys
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -30,29 +31,32 @@ WORLDS = {
 
 
 def run() -> dict[str, float]:
+    from rich.console import Console
+    from rich.progress import track
+
     from ...envs.drawing.level import DEFAULT, LEVELS
     from ._packages import rate
 
     metrics: dict[str, float] = {}
+    console = Console(stderr=True)
     for package, (suite, task, own) in WORLDS.items():
         ratios, shown = [], {}
-        for size in SIZES:
-            for cameras in CAMERAS:
-                where = f"{package}_{size}_{cameras}"
-                found = _own(package, own, size, cameras)
-                metrics[f"{where}_own_fps"], metrics[f"{where}_own_steps_per_s"] = found["fps"], found["steps"]
-                for level in LEVELS:
-                    env = _world(suite, task, size, level)
-                    env.cameras = env.cameras[:cameras]
-                    fps = rate(env.observe) * cameras
-                    metrics[f"{where}_{level}_fps"] = fps
-                    metrics[f"{where}_{level}_steps_per_s"] = rate(lambda env=env: env.step(env.action_space.low * 0))
-                    if level == DEFAULT:
-                        ratios.append(fps / found["fps"])
-                    if (size, cameras) == (SIZES[-1], CAMERAS[-1]):
-                        env.reset(seed=0, options={"task": task or env.tasks[0]})
-                        shown[level] = env.observe()
-                    env.close()
+        for size, cameras in track(list(product(SIZES, CAMERAS)), package, console=console):
+            where = f"{package}_{size}_{cameras}"
+            found = _own(package, own, size, cameras)
+            metrics[f"{where}_own_fps"], metrics[f"{where}_own_steps_per_s"] = found["fps"], found["steps"]
+            for level in LEVELS:
+                env = _world(suite, task, size, level)
+                env.cameras = env.cameras[:cameras]
+                fps = rate(env.observe) * cameras
+                metrics[f"{where}_{level}_fps"] = fps
+                metrics[f"{where}_{level}_steps_per_s"] = rate(lambda env=env: env.step(env.action_space.low * 0))
+                if level == DEFAULT:
+                    ratios.append(fps / found["fps"])
+                if (size, cameras) == (SIZES[-1], CAMERAS[-1]):
+                    env.reset(seed=0, options={"task": task or env.tasks[0]})
+                    shown[level] = env.observe()
+                env.close()
         metrics[f"{package}_speedup"] = min(ratios)
         metrics |= _differences(package, shown)
         _picture(shown, FOLDER / f"{package}.png")
