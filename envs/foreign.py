@@ -102,6 +102,8 @@ class ForeignEnv(gymnasium.Env[dict[str, Any], np.ndarray], ABC):
         render_size: int = 256,
     ) -> None:
         self.tasks, self.image_size, self.level = tuple(tasks), image_size, level_named(level)
+        if not tasks:
+            raise ValueError("tasks: found none, wanted at least one")
         _check_fits(image_size, len(cameras), "image_size")
         _check_fits(render_size, 1, "render_size")
         self.render_mode, self._render_size = render_mode, render_size
@@ -265,8 +267,8 @@ class ForeignEnv(gymnasium.Env[dict[str, Any], np.ndarray], ABC):
 
     def _allowed_errors(self, task: str) -> dict[int, float]:
         """How far the surfaces of the task's meshes may move, of the same start whichever episode comes first."""
-        if self.level.error_px is None:
-            return {}
+        if self.level.error_px is None or not self._models_cameras:
+            return {}  # nothing is simplified, or nothing is ever drawn
         with global_seed(_LOOK_SEED):
             self._start(task, _LOOK_SEED)
         return tolerances(self.model, self.data, self.level, self._models_cameras, self.image_size)
