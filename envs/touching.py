@@ -31,11 +31,10 @@ class Touching:
         owner_of_geom: np.ndarray,
         robot: int,
     ) -> None:
-        free = {i: name for i, (name, body) in enumerate(zip(names, bodies, strict=True), 1) if is_free(model, body)}
-        self.free = list(free.values())
-        self._names, self._owner, self._robot = free, owner_of_geom, robot
-        self._bodies = {number: int(bodies[number - 1]) for number in free}
-        self._body_of_geom = model.geom_bodyid
+        numbered = enumerate(zip(names, map(int, bodies), strict=True), 1)
+        self._free = {number: (name, body) for number, (name, body) in numbered if is_free(model, body)}
+        self.free = [name for name, _ in self._free.values()]
+        self._owner, self._robot, self._body_of_geom = owner_of_geom, robot, model.geom_bodyid
         self._start = data.xpos.copy()
         self._touched: set[int] = set()
         self.first_touched: str | None = None
@@ -45,18 +44,18 @@ class Touching:
     def update(self, data: mujoco.MjData) -> None:
         """After a control step. Grasped: touched by two bodies of the robot at once, and raised by 1 cm."""
         hands = self._hands(data)
-        for number, name in self._names.items():
-            body = self._bodies[number]
-            if number in hands:
+        for number, (name, body) in self._free.items():
+            by = hands.get(number, set())
+            if by:
                 self._touched.add(number)
-            if number not in self._touched:  # it may fall from where it was put, or be pushed by another
-                self._start[body] = data.xpos[body]
-            way = data.xpos[body] - self._start[body]
-            if number in hands:
                 self.first_touched = self.first_touched or name
-                if len(hands[number]) > 1 and way[2] > _LIFTED_M:
-                    self.first_grasped = self.first_grasped or name
-            if number in self._touched and np.linalg.norm(way) > _MOVED_M:
+            elif number not in self._touched:  # it may fall from where it was put, or be pushed by another
+                self._start[body] = data.xpos[body]
+                continue
+            way = data.xpos[body] - self._start[body]
+            if len(by) > 1 and way[2] > _LIFTED_M:
+                self.first_grasped = self.first_grasped or name
+            if np.linalg.norm(way) > _MOVED_M:
                 self.first_moved = self.first_moved or name
 
     def _hands(self, data: mujoco.MjData) -> dict[int, set[int]]:
